@@ -1,0 +1,322 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: recovery_lock
+short_description: Take or give back the one lock on an environment's data
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - The lock gives the fence (recovery id and epoch) that every module which changes data must show.
+  - Each time it is taken the epoch rises, so that an orphan of an earlier run is outranked.
+  - A recovery that did not end well keeps the lock for its O(recovery_id); a recovery outranks a backup.
+options:
+  state:
+    description:
+      - V(taken) takes the lock or goes on with an unfinished recovery of the same id.
+      - V(released) ends the run; the lock is freed if O(outcome) is V(success), V(untouched) or V(abandoned).
+      - V(stopping) asks the run that holds the lock to end at its next step.
+      - V(found) only tells who holds it.
+    type: str
+    choices: [taken, released, stopping, found]
+    default: taken
+  state_path:
+    description: State folder (C(recovery_state_path)).
+    type: path
+    required: true
+  store_path:
+    description: Backup store (C(backup_store_path)); its environment id and epoch are compared and raised.
+    type: path
+  environment_id:
+    description: Id of the environment; the one stored in the state folder and the backup store must be the same.
+    type: str
+  recovery_id:
+    description: Id of the recovery or backup.
+    type: str
+  kind:
+    description: What takes the lock.
+    type: str
+    choices: [recovery, backup]
+    default: recovery
+  scenario:
+    description: For the journal and for messages to others.
+    type: str
+    default: full
+  holder:
+    description: Who runs it, for messages to others.
+    type: str
+    default: unknown
+  elapsed_seconds:
+    description: How long the run has been at work before it asked for the lock; the RTO counts from there.
+    type: float
+    default: 0
+  details:
+    description: What the journal's first line of this run also holds (components, backup set, incident).
+    type: dict
+    default: {}
+  fence:
+    description: The fence of the run that ends, for O(state=released).
+    type: dict
+    suboptions:
+      recovery_id:
+        description: Id of the recovery or backup.
+        type: str
+        required: true
+      epoch:
+        description: Epoch of this run.
+        type: int
+        required: true
+  outcome:
+    description: How the run ended, for O(state=released). V(untouched) is a failure before anything was changed.
+    type: str
+    choices: [success, partial, failed, untouched, abandoned]
+attributes:
+  check_mode:
+    support: full
+    description: In check mode nothing is taken; the fence has epoch 0.
+"""
+
+EXAMPLES = r"""
+- name: Take the lock
+  platform3.recovery.recovery_lock:
+    state_path: /opt/platform3/recovery
+    store_path: /opt/platform3/backups
+    environment_id: lab-0123456789ab
+    recovery_id: 20261123T051700Z-full
+  register: __recovery_lock
+"""
+
+RETURN = r"""
+fence:
+  description: What every module that changes data must show.
+  type: dict
+  returned: state is taken
+  sample: {"recovery_id": "20261123T051700Z-full", "epoch": 7}
+run:
+  description: How often this recovery took the lock; 1 for the first run.
+  type: int
+  returned: state is taken
+held:
+  description: The lock that was met, or null.
+  type: dict
+  returned: always
+journal:
+  description: Text of this recovery's journal so far.
+  type: str
+  returned: state is taken
+"""
+
+import os
+import time
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._state import (
+    Lock,
+    append_entry,
+    exclusive,
+    now_iso,
+    parse_lock,
+    read_text,
+    refusal,
+    replace_text,
+)
+
+FREEING = ("success", "untouched", "abandoned")
+
+
+def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
+    """Take the lock over held, or say who has it."""
+    given = module.params
+    for folder in (given["state_path"], given["store_path"]):
+        compare_environment(folder, given["environment_id"])
+    age = time.time() - os.stat(lock_path).st_mtime if held else 0.0
+    reason = refusal(held, given["recovery_id"], given["kind"], age)
+    if reason and held:
+        raise refused(reason, held, given)
+    epoch_path = os.path.join(given["state_path"], "epoch")
+    store_epoch_path = os.path.join(given["store_path"], "fence", "epoch")
+    epoch = 1 + max(int(read_text(path) or 0) for path in (epoch_path, store_epoch_path))
+    again = held is not None and held.recovery_id == given["recovery_id"]
+    journal_path = os.path.join(given["state_path"], given["recovery_id"], "journal.jsonl")
+    if not again and read_text(journal_path) and given["kind"] == "recovery":
+        raise RecoveryError(
+            "PRC-307",
+            f"begin recovery {given['recovery_id']}",
+            "a recovery of this id has ended already",
+            "nothing was changed",
+            "leave recovery_id out for a new recovery, or name an unfinished one",
+        )
+    run = 1 + (held.run if held and again else 0)
+    if module.check_mode:
+        return {"fence": {"recovery_id": given["recovery_id"], "epoch": 0}, "run": run, "journal": ""}
+    lock = Lock(
+        environment_id=given["environment_id"],
+        epoch=epoch,
+        holder=given["holder"],
+        kind=given["kind"],
+        recovery_id=given["recovery_id"],
+        run=run,
+        scenario=given["scenario"],
+        taken_at=now_iso(),
+    )
+    replace_text(epoch_path, str(epoch))
+    replace_text(lock_path, lock.line() + "\n")
+    stop_path = os.path.join(given["state_path"], given["recovery_id"], "stop")
+    if os.path.exists(stop_path):
+        os.unlink(stop_path)
+    append_entry(
+        given["state_path"],
+        run,
+        {
+            "event": "run_started",
+            "recovery_id": lock.recovery_id,
+            "epoch": epoch,
+            "elapsed_seconds": given["elapsed_seconds"],
+            "scenario": given["scenario"],
+            "kind": given["kind"],
+            "holder": given["holder"],
+            "environment_id": given["environment_id"],
+            **given["details"],
+        },
+    )
+    return {
+        "changed": True,
+        "fence": {"recovery_id": lock.recovery_id, "epoch": epoch},
+        "run": run,
+        "journal": read_text(journal_path),
+    }
+
+
+def compare_environment(folder: str, environment_id: str) -> None:
+    """The folder belongs to this environment, or RecoveryError PRC-306."""
+    found = read_text(os.path.join(folder, "environment_id")).strip()
+    if found != environment_id:
+        raise RecoveryError(
+            "PRC-306",
+            f"use {folder} for environment {environment_id}",
+            f"it belongs to environment {found}" if found else "it holds no environment_id",
+            "nothing was changed",
+            "see that the inventory names this environment's own folders (recovery_state_path, backup_store_path)",
+        )
+
+
+def refused(reason: str, held: Lock, given: dict[str, Any]) -> RecoveryError:
+    """Somebody else holds the lock: say how to go on with theirs."""
+    if held.kind == "backup":
+        way = "wait for it to end, then run the same command again"
+    else:
+        way = (
+            f"go on with it: ansible-playbook {held.scenario}_recovery.yml -e recovery_id={held.recovery_id} "
+            f"(or give it up: ansible-playbook playbooks/abandon.yml -e recovery_id={held.recovery_id})"
+        )
+    return RecoveryError("PRC-308", f"take the lock for {given['recovery_id']}", reason, "nothing was changed", way)
+
+
+def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
+    """End the run: journal its outcome, and free the lock where the recovery is over."""
+    given = module.params
+    fence = given["fence"] or {"recovery_id": given["recovery_id"], "epoch": held.epoch if held else 0}
+    if held is None or held.recovery_id != fence["recovery_id"] or held.epoch != fence["epoch"]:
+        raise RecoveryError(
+            "PRC-303",
+            f"end the run of {fence['recovery_id']}, epoch {fence['epoch']}",
+            f"the lock is held by {held.recovery_id}, epoch {held.epoch}" if held else "nobody holds the lock",
+            "nothing was changed by this",
+            "leave the run that holds the lock to its end",
+        )
+    if module.check_mode:
+        return {"changed": True}
+    append_entry(
+        given["state_path"],
+        held.run,
+        {
+            "event": "run_finished",
+            "recovery_id": held.recovery_id,
+            "epoch": held.epoch,
+            "outcome": given["outcome"],
+        },
+    )
+    if given["outcome"] in FREEING:
+        os.unlink(lock_path)
+    return {"changed": True}
+
+
+def stop(module: AnsibleModule, held: Lock | None) -> dict[str, Any]:
+    """Ask the holder to end at its next step."""
+    given = module.params
+    if held is None or held.recovery_id != given["recovery_id"]:
+        raise RecoveryError(
+            "PRC-309",
+            f"stop {given['recovery_id']}",
+            f"the lock is held by {held.recovery_id}" if held else "no recovery is running",
+            "nothing was changed",
+            f"name the one that runs: -e recovery_id={held.recovery_id}" if held else "there is nothing to stop",
+        )
+    path = os.path.join(given["state_path"], held.recovery_id, "stop")
+    if os.path.exists(path):
+        return {"changed": False}
+    if not module.check_mode:
+        replace_text(path, now_iso())
+    return {"changed": True}
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """Do what state asks, alone in the state folder."""
+    state_path = module.params["state_path"]
+    lock_path = os.path.join(state_path, "lock")
+    with exclusive(state_path):
+        held = parse_lock(read_text(lock_path))
+        result: dict[str, Any] = {"changed": False, "held": asdict(held) if held else None}
+        state = module.params["state"]
+        if state == "taken":
+            result.update(take(module, held, lock_path))
+        elif state == "released":
+            result.update(release(module, held, lock_path))
+        elif state == "stopping":
+            result.update(stop(module, held))
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(
+        {
+            "state": {"type": "str", "choices": ["taken", "released", "stopping", "found"], "default": "taken"},
+            "state_path": {"type": "path", "required": True},
+            "store_path": {"type": "path"},
+            "environment_id": {"type": "str"},
+            "recovery_id": {"type": "str"},
+            "kind": {"type": "str", "choices": ["recovery", "backup"], "default": "recovery"},
+            "scenario": {"type": "str", "default": "full"},
+            "holder": {"type": "str", "default": "unknown"},
+            "elapsed_seconds": {"type": "float", "default": 0},
+            "details": {"type": "dict", "default": {}},
+            "fence": {
+                "type": "dict",
+                "options": {
+                    "recovery_id": {"type": "str", "required": True},
+                    "epoch": {"type": "int", "required": True},
+                },
+            },
+            "outcome": {"type": "str", "choices": ["success", "partial", "failed", "untouched", "abandoned"]},
+        },
+        work,
+        supports_check_mode=True,
+        required_if=[
+            ("state", "taken", ("store_path", "environment_id", "recovery_id")),
+            ("state", "released", ("outcome",)),
+            ("state", "released", ("fence", "recovery_id"), True),
+            ("state", "stopping", ("recovery_id",)),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
