@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
             reason = barrier(entries, phase, component)
             if reason:
                 journal.append({**entry, "event": "step_refused", "error": {"message": reason}})
-                return {"failed": True, "msg": f"{component}: {phase} was not begun: {reason}", "refused": True}
+                return {"failed": True, "msg": f"{component}: {phase} was not begun: {reason}", "journalled": True}
         except RecoveryError as error:
             return {"failed": True, "msg": error.sentence(), "error": error.as_dict()}
         clock = _Clock(entries, variables)
@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": error.sentence(), "error": error.as_dict()}
         seconds = time.monotonic() - begun
         display.display(finished_line(clock.elapsed(), clock.deadline, phase, component, name, seconds, failed))
-        return dict(result)
+        return {**result, "journalled": True}
 
     def _names(self) -> tuple[str, str]:
         phase, bar, name = (self._task.name or "").partition(" | ")

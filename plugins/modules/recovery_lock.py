@@ -103,12 +103,13 @@ held:
   description: The lock that was met, or null.
   type: dict
   returned: always
-journal:
-  description: Text of this recovery's journal so far.
-  type: str
+details:
+  description: O(details) as the first run of this recovery gave them.
+  type: dict
   returned: state is taken
 """
 
+import json
 import os
 import time
 from dataclasses import asdict
@@ -129,6 +130,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import (
 )
 
 FREEING = ("success", "untouched", "abandoned")
+# What cannot be begun a second time under one id; a rollback or release works on a recovery that has ended.
+RECOVERIES = ("full", "partial", "point_in_time", "drill")
 
 
 def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     epoch = 1 + max(int(read_text(path) or 0) for path in (epoch_path, store_epoch_path))
     again = held is not None and held.recovery_id == given["recovery_id"]
     journal_path = os.path.join(given["state_path"], given["recovery_id"], "journal.jsonl")
-    if not again and read_text(journal_path) and given["kind"] == "recovery":
+    if not again and given["scenario"] in RECOVERIES and read_text(journal_path):
         raise RecoveryError(
             "PRC-307",
             f"begin recovery {given['recovery_id']}",
@@ -155,7 +158,8 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
         )
     run = 1 + (held.run if held and again else 0)
     if module.check_mode:
-        return {"fence": {"recovery_id": given["recovery_id"], "epoch": 0}, "run": run, "journal": ""}
+        fence = {"recovery_id": given["recovery_id"], "epoch": 0}
+        return {"fence": fence, "run": run, "journal": "", "details": given["details"]}
     lock = Lock(
         environment_id=given["environment_id"],
         epoch=epoch,
@@ -190,8 +194,14 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
         "changed": True,
         "fence": {"recovery_id": lock.recovery_id, "epoch": epoch},
         "run": run,
-        "journal": read_text(journal_path),
+        "details": first_details(read_text(journal_path), given["details"]),
     }
+
+
+def first_details(journal: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What the first run of this recovery was told: a later run goes on with the same set, components and incident."""
+    first = json.loads(journal.splitlines()[0])
+    return {key: first.get(key, value) for key, value in given.items()}
 
 
 def compare_environment(folder: str, environment_id: str) -> None:
