@@ -1,0 +1,54 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan that is shown before anything is touched: a pure formatter."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from ansible_collections.platform3.recovery.plugins.module_utils._live import clock
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+
+
+def plan_lines(
+    preflights: dict[str, dict[str, Any]],
+    chosen: dict[str, Any],
+    objectives: dict[str, Any],
+    inputs: dict[str, Any],
+    now_seconds: float | None = None,
+) -> list[str]:
+    """What will be replaced, each component's recovery point, the loss to expect and the deadline.
+
+    preflights: result of preflight_info by component; chosen: the backup set (id, manifest); inputs: normalised;
+    now_seconds: this instant in seconds since 1970 (the controller's clock where left out).
+    """
+    now = datetime.datetime.now(datetime.timezone.utc).timestamp() if now_seconds is None else now_seconds
+    incident = parse_iso(inputs["incident_at"]) if inputs.get("incident_at") else now
+    deadline = now + objectives["rto"]["complete_system"]["target_seconds"]
+    lines = [
+        f"Recovery {inputs.get('recovery_id')} from backup set {chosen.get('id')}",
+        f"Deadline {to_iso(deadline)[11:19]} UTC ({clock(deadline - now)} from now)",
+        f"{'component':<14}{'is now':<34}{'recovery point':<22}expected loss",
+    ]
+    components = chosen.get("manifest", {}).get("components", {})
+    for component in ("postgresql", "redis", "influxdb"):
+        found = preflights.get(component, {})
+        point = found.get("recovery_point") or components.get(component, {}).get("recovery_point")
+        loss = f"up to {clock(incident - parse_iso(point))} (mm:ss)" if point else "not known"
+        shown = f"{point[:19]}Z" if point else "not known"
+        lines.append(f"{component:<14}{_state(found):<34}{shown:<22}{loss}")
+    serving = preflights.get("app_services", {}).get("serving")
+    lines.append(f"{'app_services':<14}{'SERVING, will be replaced' if serving else 'not serving'}")
+    return lines
+
+
+def _state(found: dict[str, Any]) -> str:
+    if not found:
+        return "preflight failed, see above"
+    state = found.get("volume_state", {})
+    if not state.get("environment_id") and not int(state.get("entries") or 0):
+        return "gone or empty"
+    owner = "ours" if state.get("environment_id") else "unmarked"
+    return f"data present ({owner}), to quarantine"
