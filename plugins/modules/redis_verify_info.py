@@ -1,0 +1,167 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: redis_verify_info
+short_description: Compare a restored Redis with what its backup set says
+description:
+  - Keys of each database net of expiry, the append-only log on and well, a key written to disk, read and deleted, the
+    current administrator's password and the default user off, the server's version.
+  - The probe key is all it writes, and it is gone afterwards.
+version_added: 0.1.0
+author:
+  - Platform3 team (@platform3)
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+options:
+  host:
+    description: Where the server listens.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: Port of the server.
+    type: int
+    default: 6379
+  user:
+    description: Administrator of Redis.
+    type: str
+    required: true
+  password:
+    description: The administrator's current password.
+    type: str
+    required: true
+  content:
+    description: The manifest's component C(redis).
+    type: dict
+    required: true
+  keys:
+    description: Keys to expect per database where some were dropped on purpose; those of O(content) otherwise.
+    type: dict
+"""
+
+EXAMPLES = r"""
+- name: verify | Compare keys, durability and secrets of Redis
+  platform3.recovery.redis_verify_info:
+    user: forex_admin
+    password: "{{ redis_password }}"
+    content: "{{ recovery_set.manifest.components.redis }}"
+"""
+
+RETURN = r"""
+checks:
+  description: Each comparison with C(name), C(component), C(expected), C(found), C(ok).
+  returned: always
+  type: list
+  elements: dict
+recovery_point:
+  description: Instant of the newest data restored (UTC).
+  returned: success
+  type: str
+"""
+
+import uuid
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys import COUNT_LUA, compare, parse_count
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import (
+    SERVER_ARGUMENTS,
+    Server,
+    major,
+    server_of,
+    wait_until_serving,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **SERVER_ARGUMENTS,
+    "content": {"type": "dict", "required": True},
+    "keys": {"type": "dict", "no_log": False},
+}
+SERVING_TIMEOUT_SECONDS = 10.0
+# A count is one script inside the server: a hundred million keys take minutes, not seconds.
+COUNT_TIMEOUT_SECONDS = 900.0
+SYNC_MILLISECONDS = 5000
+
+
+def state_checks(info: dict[str, Any], version: str) -> list[Check]:
+    """Checks of the server's own report (INFO): role, durability, version of the backup against the server's."""
+    found = str(info["redis_version"])
+    return [
+        check("role", "redis", "master", info["role"]),
+        check("append-only log", "redis", "on", "on" if info["aof_enabled"] else "off"),
+        check("last write of the log", "redis", "ok", info["aof_last_write_status"]),
+        check("last rewrite of the log", "redis", "ok", info["aof_last_bgrewrite_status"]),
+        check("last snapshot", "redis", "ok", info["rdb_last_bgsave_status"]),
+        check("major version", "redis", major(version), major(found)),
+    ]
+
+
+def probe_checks(client: Any) -> list[Check]:
+    """A key is written, reaches the disk, is read, and is gone once deleted."""
+    key, value = f"platform3:recovery:probe:{uuid.uuid4().hex}", uuid.uuid4().hex
+    written = client.set(key, value, ex=60)
+    synced = client.execute_command("WAITAOF", 1, 0, SYNC_MILLISECONDS)
+    read = client.get(key)
+    client.delete(key)
+    return [
+        check("a probe key is written and read", "redis", "the value written", "the value written" if written and read == value else str(read)),
+        check("a probe key reaches the disk", "redis", 1, int(synced[0])),
+        check("a probe key is deleted", "redis", 0, int(client.exists(key))),
+    ]
+
+
+def secret_checks(client: Any, server: Server) -> list[Check]:
+    """The current secret opens the administrator's door, and without one there is no door."""
+    import redis
+
+    nobody = redis.Redis(host=server.host, port=server.port, socket_timeout=5, decode_responses=True)
+    try:
+        nobody.get("platform3:recovery:probe")
+        answer = "admitted"
+    except redis.exceptions.AuthenticationError:
+        answer = "refused"
+    finally:
+        nobody.close()
+    return [
+        check("login with the current secret", "redis", server.user, str(client.acl_whoami())),
+        check("login without a secret", "redis", "refused", answer),
+    ]
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """The module's result."""
+    content = module.params["content"]
+    expected = module.params["keys"] if module.params["keys"] is not None else content["keys"]
+    server = server_of(module.params)
+    wait_until_serving(server, SERVING_TIMEOUT_SECONDS).close()
+    client = server.connect(COUNT_TIMEOUT_SECONDS)
+    at_ms, found = parse_count(client.eval(COUNT_LUA, 0))
+    checks = compare(expected, found, at_ms)
+    checks += state_checks(client.info(), str(content["version"]))
+    checks += probe_checks(client)
+    checks += secret_checks(client, server)
+    client.close()
+    require(
+        checks,
+        "PRC-611",
+        f"verify Redis at {server.host}:{server.port}",
+        "the restored data is in place and not released to customers; the old data is in quarantine",
+        "rollback.yml puts the old data back; another backup set is chosen with recovery_backup_set",
+    )
+    return {"changed": False, "checks": checks, "recovery_point": content["recovery_point"]}
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
