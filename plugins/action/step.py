@@ -22,10 +22,11 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.platform3.recovery.plugins.module_utils._barrier import barrier
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
-from ansible_collections.platform3.recovery.plugins.module_utils._journal import barrier, parse, started_at
-from ansible_collections.platform3.recovery.plugins.module_utils._live import progress_line, finished_line
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse, read_history
+from ansible_collections.platform3.recovery.plugins.module_utils._live import finished_line, progress_line
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     FENCED_STATUS,
     STOPPED_STATUS,
@@ -181,7 +182,7 @@ class _Clock:
     """The recovery's own time: seconds since its first run began, and its deadline."""
 
     def __init__(self, entries: list[dict[str, Any]], variables: dict[str, Any]) -> None:
-        self._begun_ago = started_at(entries)
+        self._begun_ago = read_history(entries).now
         self._since = time.monotonic()
         objectives = variables.get("recovery_objectives") or {}
         self.deadline = float(objectives.get("rto", {}).get("complete_system", {}).get("target_seconds", 900))

@@ -30,7 +30,7 @@ class RecoveryError(Exception):
         return (
             f"[{self.code}] Could not {self.attempted}: {self.found}.\n"
             f"  Data: {self.data}.\n"
-            f"  Next: {self.next_step}."
+            f"  Next: {self.next_step.rstrip(chr(46))}."
         )
 
     def as_dict(self) -> dict[str, str]:

@@ -1,0 +1,54 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The barrier before a step: what the journal must hold before a phase may begin."""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Sequence
+
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
+    DATASTORES,
+    blocking_failure,
+    read_history,
+)
+
+# Which phase must have ended well, for every component of the recovery, before this one may begin. Presence is asked
+# for, not absence of failure: a host that was lost before it could write anything has no failure on record.
+_NEEDS_OF_ALL = {"isolate": "assess", "restore": "isolate", "resume": "verify", "validate": "resume"}
+
+
+def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> Optional[str]:
+    """Why this step may not begin, or None. entries: the journal, this step's own start last."""
+    return blocking_failure(entries, phase, component) or missing_proof(entries, phase, component)
+
+
+def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str) -> Optional[str]:
+    """The components that have not ended the phase before this one in this run; None where all have.
+
+    Only a recovery has barriers (its run_started names its components); configuration is part of assess alone.
+    """
+    history = read_history(entries)
+    components = history.runs[-1].get("components") if history.runs else None
+    if not components:
+        return None
+    done = {
+        (step.phase, step.component)
+        for step in history.steps
+        if step.run == len(history.runs) and step.outcome == "ok"
+    }
+    if phase == "verify":
+        needed = {("restore", component)} if component in DATASTORES else set()
+    elif phase in _NEEDS_OF_ALL:
+        before = _NEEDS_OF_ALL[phase]
+        hosts = [name for name in components if name in DATASTORES or name == "app_services"]
+        needed = {(before, name) for name in hosts if before in ("assess", "isolate") or name in _WORKS_IN[before]}
+        if phase == "isolate":
+            needed.add(("assess", "recovery"))  # every needed byte of the set was verified
+    else:
+        needed = set()
+    missing = sorted(f"{name}: {before} has not ended" for before, name in needed - done)
+    return "; ".join(missing) or None
+
+
+_WORKS_IN = {"verify": DATASTORES, "resume": ("app_services",)}
