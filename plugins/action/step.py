@@ -66,6 +66,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         variables: dict[str, Any] = task_vars or {}
+        if "fence" not in self._task.args and self._task.action.endswith("_info"):
+            return dict(self._execute_module(task_vars=variables))  # looked at before there is a recovery: no step yet
         phase, name = self._names()
         component = self._task._role.get_name().rsplit(".", 1)[-1] if self._task._role else "recovery"
         if self._play_context.check_mode or self._task.check_mode:
