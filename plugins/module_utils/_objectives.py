@@ -134,6 +134,20 @@ def downtime_seconds(history: History, incident_at: str | None) -> float | None:
     return round(max(0.0, history.started + opened - parse_iso(incident_at)), 3)
 
 
+def check_objectives(objectives: object) -> None:
+    """RecoveryError PRC-120 where recovery_objectives does not have its form."""
+    if not isinstance(objectives, Mapping):
+        raise _bad("rto", f"recovery_objectives is {type(objectives).__name__}, not a dictionary")
+    for kind, names, fields in (
+        ("rto", RTO_NAMES, ("target_seconds", "maximum_seconds")),
+        ("rpo", RPO_NAMES, ("target_seconds",)),
+    ):
+        targets = _table(objectives, kind)
+        for name in names:
+            for field in fields:
+                _seconds(targets, kind, name, field)
+
+
 def _table(objectives: Objectives, kind: str) -> Mapping[str, Any]:
     found = objectives.get(kind) or {}
     if not isinstance(found, Mapping):

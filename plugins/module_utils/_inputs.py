@@ -1,0 +1,407 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The inputs of a run: which variables there are, their forms, and every way to get them wrong. Pure.
+
+Argument specs do not see a misspelt name: Ansible takes it as one more variable, and the run goes on without what the
+operator meant. So every name is compared with the union of what is known, and the nearest is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+
+# Variables with these beginnings are ours, wherever they stand in an inventory.
+PREFIXES = (
+    "recovery_",
+    "incident_",
+    "postgresql_",
+    "redis_",
+    "influxdb_",
+    "app_services_",
+    "configuration_",
+    "backup_",
+    "platform_",
+    "notify_",
+)
+# Extra variables that a controller sets by itself (AWX, its forerunner, Ansible).
+FOREIGN_PREFIXES = ("awx_", "tower_", "ansible_")
+
+# What the plays hand to each other. Given from outside, it would go around guard and lock.
+INTERNAL = frozenset(
+    (
+        "recovery_fence",
+        "recovery_set",
+        "recovery_inputs",
+        "recovery_store_host",
+        "recovery_datastores",
+        "recovery_scenario",
+        "recovery_phase",
+        "recovery_outcome",
+        "recovery_quarantine_state",
+        "backup_set",
+    )
+)
+
+# Inventory variables, so that they are known also where no role's argument spec names them.
+INVENTORY_VARIABLES = frozenset(
+    """
+    recovery_environment recovery_environment_id recovery_python recovery_compose recovery_component recovery_objectives
+    recovery_state_path recovery_report_dir backup_store_path backup_set_signing_key backup_set_trusted_signers
+    platform_gateway_url platform_dashboard_url platform_close_argv platform_open_argv platform_epoch_path
+    platform_recovery_user platform_recovery_password platform_market_data_max_age_seconds
+    platform_response_max_milliseconds
+    postgresql_container postgresql_service postgresql_image postgresql_volume postgresql_host postgresql_port
+    postgresql_database postgresql_owner postgresql_password postgresql_replication_password postgresql_stanza
+    postgresql_critical_tables postgresql_restore_method
+    redis_container redis_service redis_image redis_volume redis_host redis_port redis_user redis_password
+    redis_cache_patterns
+    influxdb_container influxdb_service influxdb_image influxdb_volume influxdb_url influxdb_organisation influxdb_token
+    influxdb_buckets
+    app_services_image app_services_tiers
+    """.split()
+)
+
+GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
+COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services")
+# What each scenario brings back where recovery_components does not say.
+ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
+# Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
+BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
+PLAYBOOKS = {
+    "full": "full_recovery.yml",
+    "partial": "partial_recovery.yml",
+    "point_in_time": "point_in_time_recovery.yml",
+    "drill": "drill.yml",
+    "backup": "backup.yml",
+}
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SET = re.compile(r"latest|\d{8}T\d{6}Z")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,62}")
+_TRUE = frozenset(("yes", "true", "on", "1", "y", "t"))
+_FALSE = frozenset(("no", "false", "off", "0", "n", "f"))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the inputs. code: PRC-1nn; found: a sentence without its full stop; next_step: what to do."""
+
+    code: str
+    found: str
+    next_step: str
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+# A normaliser takes the value as given (never empty) and returns the normal form, or raises ValueError with a clause.
+
+
+def identifier(value: object) -> str:
+    """A recovery_id: 1 to 64 of letters, digits, `.`, `_`, `-`, not beginning with a sign. It names a folder."""
+    text = str(value).strip()
+    if not _ID.fullmatch(text):
+        raise ValueError("may hold letters, digits, '.', '_' and '-', at most 64, and begins with a letter or digit")
+    return text
+
+
+def text(value: object) -> str:
+    """One line of text."""
+    if isinstance(value, (dict, list)):
+        raise ValueError("must be text")
+    shown = str(value).strip()
+    if "\n" in shown or len(shown) > 500:
+        raise ValueError("must be one line of at most 500 characters")
+    return shown
+
+
+def instant(value: object) -> str:
+    """A time with its offset from UTC, given back as ISO 8601 UTC with `Z`."""
+    return to_iso(parse_iso(str(value)))
+
+
+def backup_set(value: object) -> str:
+    """`latest` or the id of a set."""
+    shown = str(value).strip()
+    if not _SET.fullmatch(shown):
+        raise ValueError("must be 'latest' or the id of a backup set, such as 20261123T051700Z")
+    return shown
+
+
+def recovery_point_name(value: object) -> str:
+    """The name of a restore point, at most 63 characters as PostgreSQL takes it."""
+    shown = str(value).strip()
+    if not _NAME.fullmatch(shown):
+        raise ValueError("may hold letters, digits and '_.:-', at most 63")
+    return shown
+
+
+def truth(value: object) -> bool:
+    """A yes or no; AWX surveys have no booleans and send words."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("must be yes or no")
+
+
+def components(value: object) -> list[str]:
+    """A list, or names parted by commas or spaces, in the platform's order, each once."""
+    names = value if isinstance(value, (list, tuple)) else re.split(r"[,\s]+", str(value).strip(" ,[]"))
+    asked = [str(name).strip().strip("'\"").lower() for name in names if str(name).strip()]
+    unknown = [name for name in asked if name not in COMPONENTS]
+    if unknown:
+        told = [f"unknown component {name!r}{nearest_clause(name, COMPONENTS)}" for name in dict.fromkeys(unknown)]
+        raise ValueError(f"names {'; '.join(told)}. There are {', '.join(COMPONENTS)}")
+    if not asked:
+        raise ValueError("names no component")
+    return [name for name in COMPONENTS if name in asked]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A variable an operator may give: its normaliser, and what it is where it is not given."""
+
+    normalise: Callable[[object], Any]
+    default: Any = None
+
+
+INPUTS: dict[str, Input] = {
+    "recovery_id": Input(identifier),
+    "incident_id": Input(text),
+    "incident_type": Input(text),
+    "incident_at": Input(instant),
+    "recovery_confirm": Input(text),
+    "recovery_replace_running": Input(text),
+    "recovery_backup_set": Input(backup_set, "latest"),
+    "recovery_components": Input(components),
+    "recovery_target_time": Input(instant),
+    "recovery_point_name": Input(recovery_point_name),
+    "recovery_report_dir": Input(text, "reports"),
+    "rollback_discard": Input(truth, False),
+}
+
+
+def given(value: object) -> bool:
+    """Whether a value is one: None and empty text (a survey's field that was left empty) are not."""
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def normalise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Every known input in its normal form (its default where it is not given), and what is wrong with them."""
+    normal: dict[str, Any] = {}
+    problems = []
+    for name, known in INPUTS.items():
+        value = values.get(name)
+        normal[name] = known.default
+        if given(value):
+            try:
+                normal[name] = known.normalise(value)
+            except ValueError as error:
+                found = f"{name} {error}" if not str(error).startswith(repr(value)) else f"{name}: {error}"
+                problems.append(Problem("PRC-102", f"{found} (given: {str(value)[:80]!r})", f"correct {name}"))
+    return normal, problems
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one, None where none is."""
+    # The usual shared beginning would make everything alike: 0.6 of the rest decides too.
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def nearest_clause(name: str, known: Iterable[str]) -> str:
+    """`, did you mean X?` or nothing."""
+    like = nearest(name, known)
+    return f", did you mean {like!r}?" if like else ""
+
+
+def unknown_extra_variables(names: Iterable[str], known: Iterable[str]) -> list[Problem]:
+    """Extra variables that are no input; what the plays set themselves may not be given either."""
+    all_known = (set(known) | set(INPUTS)) - INTERNAL
+    problems = []
+    for name in sorted(set(names)):
+        if name in all_known or name.startswith(FOREIGN_PREFIXES):
+            continue
+        if name in INTERNAL or name.startswith("__"):
+            found = f"the extra variable {name!r} is set by the plays and cannot be given"
+            problems.append(Problem("PRC-103", found, f"leave {name} out"))
+        else:
+            found = f"unknown extra variable {name!r}{nearest_clause(name, all_known)}"
+            problems.append(Problem("PRC-101", found, _correct(name, all_known)))
+    return problems
+
+
+def unknown_inventory_variables(names: Mapping[str, str], known: Iterable[str]) -> list[Problem]:
+    """Inventory variables with our prefixes that are no input. names: variable -> where it stands (for people)."""
+    all_known = (set(known) | set(INPUTS)) - INTERNAL
+    problems = []
+    for name, where in sorted(names.items()):
+        if name.startswith(PREFIXES) and name not in all_known:
+            found = f"unknown variable {name!r} in the inventory ({where}){nearest_clause(name, all_known)}"
+            problems.append(Problem("PRC-104", found, _correct(name, all_known)))
+    return problems
+
+
+def _correct(name: str, known: Iterable[str]) -> str:
+    like = nearest(name, known)
+    return f"write {like} for {name}, or leave it out" if like else f"leave {name} out"
+
+
+# --- groups, limits, confirmation ------------------------------------------------------------------------------------
+
+
+def group_problems(groups: Mapping[str, Sequence[str]], needed: Sequence[str] = GROUPS) -> list[Problem]:
+    """Each group that is needed exists and has exactly one host."""
+    problems = []
+    for name in needed:
+        hosts = groups.get(name)
+        if hosts is None:
+            others = [one for one in groups if one not in needed]
+            like = nearest(name, others)
+            found = f"the inventory has no group {name!r}" + (f"; it has {like!r}, is that a misspelling?" if like else "")
+            problems.append(Problem("PRC-110", found, f"name the group {name} in the inventory"))
+        elif not hosts:
+            found = f"the group {name!r} of the inventory has no host"
+            problems.append(Problem("PRC-111", found, f"put the host of {name} into the group"))
+        elif len(hosts) > 1:
+            found = f"the group {name!r} of the inventory has {len(hosts)} hosts ({', '.join(sorted(hosts))}), it must have one"
+            problems.append(Problem("PRC-112", found, f"leave exactly one host in the group {name}"))
+    return problems
+
+
+def shared_host_problems(groups: Mapping[str, Sequence[str]], needed: Sequence[str] = GROUPS) -> list[Problem]:
+    """No inventory host stands for two components: it can have only one recovery_component."""
+    homes: dict[str, list[str]] = {}
+    for name in needed:
+        for host in groups.get(name) or ():
+            homes.setdefault(host, []).append(name)
+    return [
+        Problem(
+            "PRC-113",
+            f"the host {host!r} is in the groups {' and '.join(names)}",
+            "give each group an inventory host of its own; they may have the same ansible_host",
+        )
+        for host, names in homes.items()
+        if len(names) > 1
+    ]
+
+
+def limit_problems(limit: str | None, left: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """--limit leaves every host of the platform in. left: the hosts that the limit leaves."""
+    if not limit:
+        return []
+    there = set(left)
+    lost = [host for name in GROUPS for host in groups.get(name) or () if host not in there]
+    if not lost:
+        return []
+    found = f"--limit {limit} leaves out {', '.join(dict.fromkeys(lost))}"
+    return [Problem("PRC-114", found, "run without --limit; to bring back a part use partial_recovery.yml")]
+
+
+def skipping_problems(tags: Sequence[str], skip_tags: Sequence[str], start_at_task: str | None) -> list[Problem]:
+    """No option that skips tasks: guard, lock and proofs are tasks too."""
+    used = []
+    if set(tags) - {"all", "always", "untagged"} or (tags and "all" not in tags):
+        used.append(f"--tags {','.join(tags)}")
+    if skip_tags:
+        used.append(f"--skip-tags {','.join(skip_tags)}")
+    if start_at_task:
+        used.append(f"--start-at-task '{start_at_task}'")
+    return [
+        Problem(
+            "PRC-115",
+            f"{option} would skip tasks, and with them checks that stand before a change of data",
+            "run the playbook whole; an unfinished recovery goes on with -e recovery_id=...",
+        )
+        for option in used
+    ]
+
+
+def confirm_problems(environment: str, confirm: object) -> list[Problem]:
+    """recovery_confirm repeats the environment's name."""
+    way = f"to replace the data of environment {environment!r} give -e recovery_confirm={environment}"
+    if not given(confirm):
+        return [Problem("PRC-105", "recovery_confirm is missing", way)]
+    if str(confirm).strip() != environment:
+        found = f"recovery_confirm is {str(confirm).strip()!r}, and the environment of this inventory is {environment!r}"
+        return [Problem("PRC-106", found, f"make sure that the inventory is the right one; {way}")]
+    return []
+
+
+def replace_running_problems(environment: str, value: object) -> list[Problem]:
+    """recovery_replace_running, where given, repeats the environment's name."""
+    if not given(value) or str(value).strip() == environment:
+        return []
+    found = f"recovery_replace_running is {str(value).strip()!r}, and the environment is {environment!r}"
+    way = f"leave it out, or give -e recovery_replace_running={environment} to replace a platform that still serves"
+    return [Problem("PRC-107", found, way)]
+
+
+def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
+    """What does not go together: inputs of another scenario, two targets at once, a missing id."""
+    problems = []
+    if scenario == "full" and inputs.get("recovery_components"):
+        listed = ",".join(inputs["recovery_components"])
+        problems.append(
+            Problem(
+                "PRC-108",
+                f"a full recovery brings back every component, and recovery_components names {listed}",
+                f"leave it out, or run: ansible-playbook partial_recovery.yml -e recovery_components={listed}",
+            )
+        )
+    if scenario == "partial" and not inputs.get("recovery_components"):
+        way = "give -e recovery_components=redis (or several, with commas), or run full_recovery.yml"
+        problems.append(Problem("PRC-108", "a partial recovery needs recovery_components", way))
+    targets = [name for name in ("recovery_target_time", "recovery_point_name") if inputs.get(name)]
+    if targets and scenario in ("full", "backup"):
+        way = "leave it out, or run point_in_time_recovery.yml"
+        found = f"{' and '.join(targets)} is given, and this brings back the newest point"
+        problems.append(Problem("PRC-109", found, way))
+    if scenario == "point_in_time" and len(targets) != 1:
+        found = "recovery_target_time and recovery_point_name are both given" if targets else "no point in time is given"
+        way = "give either -e recovery_target_time=2026-11-23T05:17:00+01:00 or -e recovery_point_name=..."
+        problems.append(Problem("PRC-109", found, way))
+    if scenario not in BEGINNING and not inputs.get("recovery_id"):
+        found = f"recovery_id is missing: {scenario.replace('_', ' ')} works on one that exists"
+        problems.append(Problem("PRC-116", found, "give -e recovery_id=...; reports/ and the state folder name them"))
+    return problems
+
+
+def new_recovery_id(scenario: str, now_seconds: float) -> str:
+    """The id of an undertaking that begins now: its UTC second and its scenario."""
+    stamp = to_iso(now_seconds)[:19].replace("-", "").replace(":", "")
+    return f"{stamp}Z-{scenario}"
+
+
+def message(problems: Sequence[Problem], scenario: str) -> str:
+    """All problems at once, as the operator reads them."""
+    play = PLAYBOOKS.get(scenario, f"playbooks/{scenario}.yml")
+    if len(problems) == 1:
+        lines = [f"[{problems[0].code}] Could not start {play}: {problems[0].found}.", "  Data: nothing was touched."]
+        return "\n".join([*lines, f"  Next: {problems[0].next_step}."])
+    lines = [f"[PRC-100] Could not start {play}: {len(problems)} of its inputs are wrong."]
+    for one in problems:
+        lines += [f"  [{one.code}] {one.found}.", f"    Next: {one.next_step}."]
+    return "\n".join([*lines, "  Data: nothing was touched."])
+
+
+def as_error(problems: Sequence[Problem], scenario: str) -> dict[str, Any]:
+    """The problems as data, in the form of RecoveryError.as_dict, with all of them in `problems`."""
+    one: Optional[Problem] = problems[0] if len(problems) == 1 else None
+    return {
+        "code": one.code if one else "PRC-100",
+        "attempted": f"start {PLAYBOOKS.get(scenario, scenario)}",
+        "found": "; ".join(problem.found for problem in problems),
+        "data": "nothing was touched",
+        "next_step": "; ".join(dict.fromkeys(problem.next_step for problem in problems)),
+        "problems": [{"code": it.code, "found": it.found, "next_step": it.next_step} for it in problems],
+    }
