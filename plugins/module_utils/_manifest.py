@@ -12,7 +12,8 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 

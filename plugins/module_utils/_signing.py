@@ -3,8 +3,7 @@
 
 """Detached signatures with OpenSSH: `ssh-keygen -Y sign` and `-Y verify` (format: PROTOCOL.sshsig of OpenSSH).
 
-By hand, inside a set's folder, with allowed_signers as in ssh-keygen(1):
-`ssh-keygen -Y verify -f allowed_signers -I lab-backup -n platform3-backup -s backup_manifest.json.sig < backup_manifest.json`
+How to check one by hand stands in docs/backup_manifest.md.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import contextlib
 import os
 import re
 import subprocess
-from typing import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 
@@ -91,7 +90,7 @@ def signer_of(data: bytes, signature: bytes, signers: str) -> str:
                 "verify the signature of the backup manifest",
                 f"it was signed by key {key[0] if key else 'unknown'}, which is not among the trusted signers",
                 "nothing was changed",
-                "find out who wrote this set; a new signing key is added to backup_set_trusted_signers in the inventory",
+                "find out who wrote this set; a new signing key belongs into backup_set_trusted_signers of the inventory",
             )
         identity = identities[0]
         argv = ["-Y", "verify", "-f", _path(signers_file), "-I", identity, "-n", NAMESPACE, *tail]

@@ -14,15 +14,15 @@ import os
 import re
 import stat
 import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator, Sequence
+from typing import Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
     CHUNK_BYTES,
     COMPONENTS,
     LARGE_BYTES,
-    MARKER_NAME,
     Artefact,
     Manifest,
     root_files,
@@ -88,10 +88,13 @@ def hash_part(root: str, part: Part, advance: Advance) -> str:
     return digest.hexdigest()
 
 
-def listing_problems(root: str, set_id: str, artefacts: Sequence[Artefact], needed: Sequence[Artefact]) -> list[str]:
+def listing_problems(
+    root: str, beside: Iterable[str], artefacts: Sequence[Artefact], needed: Sequence[Artefact]
+) -> list[str]:
     """What lies in the set's folder against what its manifest lists: missing, truncated, extra, links.
 
-    Extra entries anywhere are named; missing ones and wrong sizes only among the needed.
+    beside: names that may lie there apart from the artefacts. Extra entries anywhere are named; missing ones and wrong
+    sizes only among the needed.
     """
     entries = dict(_walk(root))
     wrong = []
@@ -104,7 +107,7 @@ def listing_problems(root: str, set_id: str, artefacts: Sequence[Artefact], need
         elif entry.st_size != one["bytes"]:
             word = "truncated" if entry.st_size < one["bytes"] else "too long"
             wrong.append(f"{one['path']} is {word}: {entry.st_size} bytes instead of {one['bytes']}")
-    listed = {one["path"] for one in artefacts} | root_files(set_id) | {MARKER_NAME}
+    listed = {one["path"] for one in artefacts} | set(beside)
     folders = {path[:end] for path in listed for end, letter in enumerate(path) if letter == "/"} | set(COMPONENTS)
     for path, entry in sorted(entries.items()):
         if path not in (folders if stat.S_ISDIR(entry.st_mode) else listed):
@@ -173,7 +176,7 @@ def verify_files(
 
     What costs nothing (names, sizes) is judged first; bytes are read only where that is right.
     """
-    wrong = listing_problems(root, manifest["backup_set"], manifest["artefacts"], needed)
+    wrong = listing_problems(root, root_files(manifest["backup_set"]), manifest["artefacts"], needed)
     wrong = wrong or byte_problems(root, needed, advance, workers)
     if wrong:
         raise damaged(manifest["backup_set"], wrong)

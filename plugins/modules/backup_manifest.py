@@ -1,0 +1,303 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_manifest
+short_description: Begin a backup set, and complete it with a signed manifest
+version_added: 0.1.0
+description:
+  - With O(state=started) makes the folder of a new set, which carries a name that no recovery takes for a set.
+  - With O(state=complete) writes manifest, signature and checksum list, and gives the set its name by one rename when
+    all of it lies on the disk. A set that was interrupted before never looks complete.
+author: Platform3 (@platform3)
+extends_documentation_fragment:
+  - platform3.recovery.step
+attributes:
+  check_mode:
+    description: Says what would be made and changes nothing.
+    support: full
+options:
+  state:
+    description: Whether to begin the set or to complete it.
+    type: str
+    choices: [started, complete]
+    required: true
+  store_path:
+    description: Folder of the backup store.
+    type: path
+    required: true
+  set_id:
+    description: Id of the set, its UTC second such as V(20261123T051700Z).
+    type: str
+    required: true
+  environment:
+    description: Name of the environment.
+    type: str
+    required: true
+  environment_id:
+    description: Id of the environment. It is compared with the store's.
+    type: str
+    required: true
+  results:
+    description:
+      - What the backup of each component gave, by the component's name. Each value is the registered result of its
+        module, of which C(artefacts) and C(content) are used, and C(failed) and C(msg) where it failed.
+      - Required with O(state=complete). A component that failed or left no result keeps the set incomplete.
+    type: dict
+  signing_key:
+    description: OpenSSH private key that signs the manifest. Required with O(state=complete).
+    type: str
+  trusted_signers:
+    description:
+      - Those whose signature a recovery will believe. The new signature is tried against them.
+      - Required with O(state=complete).
+    type: list
+    elements: dict
+    suboptions:
+      identity:
+        description: Name of the signer.
+        type: str
+        required: true
+      public_key:
+        description: The signer's OpenSSH public key.
+        type: str
+        required: true
+"""
+
+EXAMPLES = r"""
+- name: backup | Begin the backup set
+  platform3.recovery.backup_manifest:
+    state: started
+    fence: "{{ recovery_fence }}"
+    store_path: /opt/platform3/backups
+    set_id: 20261123T051700Z
+    environment: lab
+    environment_id: lab-0123456789ab
+  register: __backup_set_started
+
+- name: backup | Sign the manifest and complete the backup set
+  platform3.recovery.backup_manifest:
+    state: complete
+    fence: "{{ recovery_fence }}"
+    store_path: /opt/platform3/backups
+    set_id: 20261123T051700Z
+    environment: lab
+    environment_id: lab-0123456789ab
+    results: "{{ backup_set_results }}"
+    signing_key: "{{ backup_set_signing_key }}"
+    trusted_signers: "{{ backup_set_trusted_signers }}"
+"""
+
+RETURN = r"""
+backup_set:
+  description: The set.
+  returned: always
+  type: dict
+  contains:
+    id:
+      description: Its id.
+      type: str
+    path:
+      description: Its folder; ends in C(.incomplete) until the set is complete.
+      type: str
+    sequence:
+      description: Its sequence number.
+      type: int
+removed:
+  description: Folders of interrupted backups that were removed.
+  returned: when state is started
+  type: list
+  elements: str
+bytes:
+  description: Size of all artefacts.
+  returned: when state is complete
+  type: int
+files:
+  description: Number of artefacts.
+  returned: when state is complete
+  type: int
+"""
+
+import hashlib
+import os
+import shutil
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store as store_files
+from ansible_collections.platform3.recovery.plugins.module_utils import _signing, _verification
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
+    INCOMPLETE_SUFFIX,
+    LARGE_BYTES,
+    MANIFEST_NAME,
+    MARKER_NAME,
+    SIGNATURE_NAME,
+    Manifest,
+    build,
+    render,
+    root_files,
+    set_instant,
+    verification_name,
+    verification_text,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso
+
+INCOMPLETE_DATA = "running data was not touched; the set stays incomplete and no recovery will take it"
+
+
+def started(module: AnsibleModule) -> dict[str, Any]:
+    """Make the set's folder and remove what interrupted backups left."""
+    given = module.params
+    store, set_id = given["store_path"], given["set_id"]
+    path = os.path.join(store, set_id)
+    sets = store_files.read_sets(store)
+    store_files.require_environment(store, given["environment_id"])
+    if os.path.lexists(path):
+        raise _not_begun(set_id, f"{path} is there already", "start the backup again: it gets the id of its own second")
+    sequence = store_files.next_sequence(sets)
+    removed = store_files.leftovers(store, set_id)
+    incomplete = path + INCOMPLETE_SUFFIX
+    if not module.check_mode:
+        fence = fence_of(module)
+        marker = {
+            "backup_set": set_id,
+            "sequence": sequence,
+            "environment_id": given["environment_id"],
+            "recovery_id": fence.recovery_id,
+            "epoch": fence.epoch,
+            "started_at": now_iso(),
+        }
+        try:
+            for leftover in removed:
+                shutil.rmtree(leftover)
+            store_files.begin(store, set_id, marker)
+        except OSError as error:
+            next_step = f"make {store} writable for the user that Ansible becomes on the host in group backup_store"
+            raise _not_begun(set_id, f"{error.filename}: {error.strerror}", next_step) from None
+    return {
+        "changed": True,
+        "backup_set": {"id": set_id, "path": incomplete, "sequence": sequence},
+        "removed": removed,
+        "diff": {"before": "".join(f"{one}\n" for one in removed), "after": f"{incomplete}\n"},
+    }
+
+
+def _not_begun(set_id: str, found: str, next_step: str) -> RecoveryError:
+    return RecoveryError("PRC-206", f"begin backup set {set_id}", found, "running data was not touched", next_step)
+
+
+def complete(module: AnsibleModule) -> dict[str, Any]:
+    """Judge the components' results, write what makes a set of them, and rename."""
+    given = module.params
+    final = os.path.join(given["store_path"], given["set_id"])
+    path = final + INCOMPLETE_SUFFIX
+    if module.check_mode:
+        return {"changed": True, "backup_set": {"id": given["set_id"], "path": final}, "bytes": 0, "files": 0}
+    marker = store_files.read_marker(path)
+    if marker is None or marker.get("environment_id") != given["environment_id"]:
+        raise _not_complete(given["set_id"], f"{path} is not a set that this backup began")
+    if os.path.lexists(final):
+        raise _not_complete(given["set_id"], f"{final} is there already")
+    components, artefacts = gathered(given["set_id"], given["results"])
+    wrong = _verification.listing_problems(path, {MARKER_NAME, *root_files(given["set_id"])}, artefacts, artefacts)
+    if wrong:
+        raise _not_complete(given["set_id"], "; ".join(wrong[:5]))
+    progress = Progress(given["progress_path"])
+    progress.start("reading back large files", sum(one["bytes"] for one in artefacts if one["bytes"] >= LARGE_BYTES))
+    try:
+        artefacts = _verification.with_chunks(path, artefacts, progress.advance)
+    except (ValueError, OSError) as error:
+        raise _not_complete(given["set_id"], str(error)) from None
+    manifest = build(
+        set_id=given["set_id"],
+        environment=given["environment"],
+        environment_id=given["environment_id"],
+        sequence=marker["sequence"],
+        started_at=marker["started_at"],
+        finished_at=now_iso(),
+        components=components,
+        artefacts=artefacts,
+    )
+    _write(path, manifest, given["signing_key"], given["trusted_signers"])
+    store_files.seal(path, final)
+    return {
+        "changed": True,
+        "backup_set": {"id": given["set_id"], "path": final, "sequence": manifest["sequence"]},
+        "bytes": sum(one["bytes"] for one in artefacts),
+        "files": len(artefacts),
+    }
+
+
+def gathered(set_id: str, results: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Content by component and all artefacts; RecoveryError PRC-207 names the components that did not give theirs."""
+    bad = []
+    for name, result in results.items():
+        if result.get("failed") or result.get("unreachable"):
+            bad.append(f"{name} failed: {str(result.get('msg', 'no message')).splitlines()[0]}")
+        elif not isinstance(result.get("content"), dict) or not isinstance(result.get("artefacts"), list):
+            bad.append(f"{name} gave no result: its backup did not run to its end")
+    if bad or not results:
+        raise _not_complete(set_id, "; ".join(bad) or "no component was backed up")
+    return (
+        {name: result["content"] for name, result in results.items()},
+        [artefact for result in results.values() for artefact in result["artefacts"]],
+    )
+
+
+def _not_complete(set_id: str, found: str) -> RecoveryError:
+    return RecoveryError(
+        "PRC-207",
+        f"complete backup set {set_id}",
+        found,
+        INCOMPLETE_DATA,
+        "mend what is named, then run ansible-playbook backup.yml again: it removes the incomplete set",
+    )
+
+
+def _write(path: str, manifest: Manifest, signing_key: str, trusted: list[dict[str, str]]) -> None:
+    """Manifest, signature (tried as a recovery will try it) and checksum list into the set's folder."""
+    raw = render(manifest)
+    signature = _signing.sign(raw, signing_key)
+    _signing.signer_of(raw, signature, _signing.allowed_signers(trusted))
+    listing = verification_text(manifest, hashlib.sha256(raw).hexdigest())
+    store_files.write_durable(os.path.join(path, MANIFEST_NAME), raw)
+    store_files.write_durable(os.path.join(path, SIGNATURE_NAME), signature)
+    store_files.write_durable(os.path.join(path, verification_name(manifest["backup_set"])), listing.encode())
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """Begin or complete the set."""
+    if set_instant(module.params["set_id"]) is None:
+        raise _not_begun(module.params["set_id"][:80], "the id is no UTC second", "use an id such as 20261123T051700Z")
+    return started(module) if module.params["state"] == "started" else complete(module)
+
+
+def main() -> None:
+    """Entry point."""
+    signers = {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}}
+    run_module(
+        {
+            **STEP_ARGUMENTS,
+            "state": {"type": "str", "choices": ["started", "complete"], "required": True},
+            "store_path": {"type": "path", "required": True},
+            "set_id": {"type": "str", "required": True},
+            "environment": {"type": "str", "required": True},
+            "environment_id": {"type": "str", "required": True},
+            "results": {"type": "dict"},
+            "signing_key": {"type": "str", "no_log": True},
+            "trusted_signers": {"type": "list", "elements": "dict", "options": signers},
+        },
+        work,
+        supports_check_mode=True,
+        required_if=[("state", "complete", ["results", "signing_key", "trusted_signers"])],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_manifest_info
+short_description: Choose a backup set and verify it
+version_added: 0.1.0
+description:
+  - Chooses the newest set that is complete, signed by a trusted key, of this environment and compatible, and says of
+    each newer one why it was passed over. Or takes exactly the set that is asked for.
+  - Verifies every byte of the artefacts that are needed, with all processors. A set whose bytes are damaged is an
+    error, also with V(latest); going back to an older set then is for the operator to decide.
+author: Platform3 (@platform3)
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+options:
+  store_path:
+    description: Folder of the backup store.
+    type: path
+    required: true
+  backup_set:
+    description: V(latest) or the id of a set.
+    type: str
+    default: latest
+  environment:
+    description: Name of the environment that the set must be of.
+    type: str
+    required: true
+  environment_id:
+    description: Id of the environment that the set must be of.
+    type: str
+    required: true
+  trusted_signers:
+    description: Those whose signature is believed. From the inventory, never from the store.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      identity:
+        description: Name of the signer.
+        type: str
+        required: true
+      public_key:
+        description: The signer's OpenSSH public key.
+        type: str
+        required: true
+  components:
+    description: Components that are needed from the set.
+    type: list
+    elements: str
+    choices: [postgresql, redis, influxdb, configuration]
+    default: [postgresql, redis, influxdb, configuration]
+  versions:
+    description: Version of each component that will run here. A set of another major version is not taken.
+    type: dict
+    default: {}
+  left_out_kinds:
+    description: Kinds of artefacts that this recovery does not read, such as V(dump). Their bytes are not verified.
+    type: list
+    elements: str
+    default: []
+  verify:
+    description:
+      - V(none) reads the manifest only, V(signature) checks who wrote it.
+      - V(bytes) reads all artefacts that are needed too, and looks for the pgBackRest backup.
+    type: str
+    choices: [none, signature, bytes]
+    default: signature
+  verify_pgbackrest:
+    description: Whether O(verify=bytes) looks for the pgBackRest backup in the repository. Only a logical restore can
+      do without it.
+    type: bool
+    default: true
+  fence:
+    description: Recovery id and epoch, where a recovery holds the lock already. Only shown to the journal.
+    type: dict
+    suboptions:
+      recovery_id:
+        description: Id of the recovery that holds the lock.
+        type: str
+        required: true
+      epoch:
+        description: Epoch of the lock when this run took it.
+        type: int
+        required: true
+  progress_path:
+    description: File for progress figures. Set by the action plugin, not by a task.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: assess | Choose the backup set
+  platform3.recovery.backup_manifest_info:
+    store_path: /opt/platform3/backups
+    backup_set: latest
+    environment: lab
+    environment_id: lab-0123456789ab
+    trusted_signers: "{{ backup_set_trusted_signers }}"
+  register: __recovery_chosen
+
+- name: assess | Verify every byte of the backup set
+  platform3.recovery.backup_manifest_info:
+    store_path: /opt/platform3/backups
+    backup_set: "{{ __recovery_chosen.set.id }}"
+    environment: lab
+    environment_id: lab-0123456789ab
+    trusted_signers: "{{ backup_set_trusted_signers }}"
+    left_out_kinds: [dump]
+    verify: bytes
+"""
+
+RETURN = r"""
+set:
+  description: The chosen set.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Its id.
+      type: str
+    path:
+      description: Its folder.
+      type: str
+    manifest:
+      description: Its manifest.
+      type: dict
+    signed_by:
+      description: The trusted signer; null with O(verify=none).
+      type: str
+passed_over:
+  description: Newer sets that were not taken.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the set.
+      type: str
+    reason:
+      description: Why it was not taken.
+      type: str
+verified:
+  description: What was read and found right; null unless O(verify=bytes).
+  returned: success
+  type: dict
+  contains:
+    bytes:
+      description: Size of the artefacts that were read.
+      type: int
+    files:
+      description: Their number.
+      type: int
+    seconds:
+      description: How long reading took.
+      type: float
+store_environment_id:
+  description: Environment that the store says it belongs to; null where it does not say.
+  returned: success
+  type: str
+"""
+
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store as store_files
+from ansible_collections.platform3.recovery.plugins.module_utils import _signing, _verification
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
+    COMPONENTS,
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    Manifest,
+    needed_artefacts,
+    parse,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._selection import Found, Wanted, choose
+
+
+class Signatures:
+    """Checks signatures of sets and remembers who signed which, and the manifest as it was signed."""
+
+    def __init__(self, store: str, trusted: list[dict[str, str]]) -> None:
+        self._store = store
+        self._signers = _signing.allowed_signers(trusted)
+        self.signed: dict[str, tuple[str, Manifest]] = {}
+
+    def problem(self, one: Found) -> str | None:
+        """Why the signature of a set is not good; None where it is."""
+        try:
+            raw, signature = store_files.read_signed(self._store, one.set_id)
+            signer = _signing.signer_of(raw, signature, self._signers)
+            self.signed[one.set_id] = signer, parse(raw, one.set_id)
+        except FileNotFoundError:
+            return f"its signature {SIGNATURE_NAME} is missing"
+        except OSError as error:
+            return f"{MANIFEST_NAME} or its signature cannot be read ({error.strerror})"
+        except RecoveryError as error:
+            if error.code == "PRC-224":  # no ssh-keygen here: that is not the set's fault
+                raise
+            return error.found
+        return None
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """Choose, then verify as far as asked."""
+    given = module.params
+    store = given["store_path"]
+    signatures = Signatures(store, given["trusted_signers"])
+    wanted = Wanted(
+        backup_set=given["backup_set"],
+        environment=given["environment"],
+        environment_id=given["environment_id"],
+        components=given["components"],
+        versions={name: str(version) for name, version in given["versions"].items()},
+    )
+    unsigned = given["verify"] == "none"
+    chosen, passed = choose(
+        store_files.read_sets(store), wanted, (lambda _one: None) if unsigned else signatures.problem
+    )
+    signer, manifest = signatures.signed.get(chosen.set_id, (None, chosen.manifest))
+    assert manifest is not None  # choose() takes no set without one
+    path = os.path.join(store, chosen.set_id)
+    return {
+        "changed": False,
+        "set": {"id": chosen.set_id, "path": path, "manifest": manifest, "signed_by": signer},
+        "passed_over": [{"id": one.set_id, "reason": one.reason} for one in passed],
+        "verified": verified(given, path, manifest) if given["verify"] == "bytes" else None,
+        "store_environment_id": store_files.store_environment_id(store),
+    }
+
+
+def verified(given: dict[str, Any], path: str, manifest: Manifest) -> dict[str, Any]:
+    """Read all that is needed; RecoveryError PRC-230 or PRC-231 where something is not as it was signed."""
+    began = time.monotonic()
+    needed = needed_artefacts(manifest, given["components"], given["left_out_kinds"])
+    if given["verify_pgbackrest"] and "postgresql" in given["components"]:
+        _verification.verify_pgbackrest(given["store_path"], manifest)
+    progress = Progress(given["progress_path"])
+    progress.start("verifying the backup set", sum(one["bytes"] for one in needed))
+    read = _verification.verify_files(path, manifest, needed, progress.advance)
+    return {"bytes": read.bytes, "files": read.files, "seconds": round(time.monotonic() - began, 3)}
+
+
+def main() -> None:
+    """Entry point."""
+    signers = {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}}
+    run_module(
+        {
+            "store_path": {"type": "path", "required": True},
+            "backup_set": {"type": "str", "default": "latest"},
+            "environment": {"type": "str", "required": True},
+            "environment_id": {"type": "str", "required": True},
+            "trusted_signers": {"type": "list", "elements": "dict", "required": True, "options": signers},
+            "components": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(COMPONENTS),
+                "default": list(COMPONENTS),
+            },
+            "versions": {"type": "dict", "default": {}},
+            "left_out_kinds": {"type": "list", "elements": "str", "default": []},
+            "verify": {"type": "str", "choices": ["none", "signature", "bytes"], "default": "signature"},
+            "verify_pgbackrest": {"type": "bool", "default": True},
+            "fence": {**STEP_ARGUMENTS["fence"], "required": False},
+            "progress_path": STEP_ARGUMENTS["progress_path"],
+        },
+        work,
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
