@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Iterator, Protocol
+from typing import BinaryIO, Callable, Protocol
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 
@@ -71,6 +72,13 @@ class HashingReader:
         self._advance(len(chunk))
         return chunk
 
+    def skip(self, amount: int) -> int:
+        """Read and forget up to amount bytes, since they count for the digest; returns how many there were."""
+        passed = 0
+        while passed < amount and (chunk := self.read(min(amount - passed, CHUNK_BYTES))):
+            passed += len(chunk)
+        return passed
+
     def finish(self) -> tuple[int, str]:
         """Size and SHA-256 of the whole file, its unread rest included."""
         while self.read(CHUNK_BYTES):
@@ -78,14 +86,42 @@ class HashingReader:
         return self.bytes, self._digest.hexdigest()
 
 
-class _Source(Protocol):
-    def read(self, amount: int) -> bytes: ...
+class ArchiveFile:
+    """An archive that lies on disk and is only looked through: what is not wanted is passed over, not read."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream = stream
+        self._size = size
+        self._at = 0
+
+    def read(self, amount: int) -> bytes:
+        """Up to amount bytes; less only at the end of the file."""
+        chunk = self._stream.read(amount)
+        self._at += len(chunk)
+        return chunk
+
+    def skip(self, amount: int) -> int:
+        """Pass over up to amount bytes; returns how many there were."""
+        passed = min(amount, self._size - self._at)
+        self._at += passed
+        self._stream.seek(self._at)
+        return passed
+
+
+class Source(Protocol):
+    """What an archive is read from."""
+
+    def read(self, amount: int) -> bytes:
+        """Up to amount bytes; less only at the end."""
+
+    def skip(self, amount: int) -> int:
+        """Pass over up to amount bytes; returns how many there were."""
 
 
 class TarReader:
     """The members of an archive, one after the other; each content is read or skipped before the next comes."""
 
-    def __init__(self, source: _Source, quota: Quota) -> None:
+    def __init__(self, source: Source, quota: Quota) -> None:
         self._source = source
         self._quota = quota
         self._offset = 0
@@ -120,10 +156,12 @@ class TarReader:
         return chunk
 
     def _skip(self) -> None:
-        for _chunk in self.content():
-            pass
-        self._exactly(self._padding)
-        self._padding = 0
+        wanted = self._left + self._padding
+        passed = self._source.skip(wanted)
+        self._offset += passed
+        if passed != wanted:
+            raise ArchiveRefused(f"it ends after {self._offset} bytes, in the middle of a member")
+        self._left = self._padding = 0
 
     def _exactly(self, amount: int) -> bytes:
         chunk = self._source.read(amount) if amount else b""
@@ -141,7 +179,7 @@ class TarReader:
                 return None
             fields = _header_fields(header)
             if fields.kind == b"x" and not extended:
-                extended = _extended_fields(self._extended(fields.bytes))
+                extended = _extended_fields(self._extended(fields.size))
                 continue
             return self._entry(fields, extended)
 
@@ -154,7 +192,7 @@ class TarReader:
 
     def _entry(self, fields: _Header, extended: dict[str, str]) -> Entry:
         name = safe_name(extended.get("path", fields.name))
-        size = _decimal(extended["size"]) if "size" in extended else fields.bytes
+        size = _decimal(extended["size"]) if "size" in extended else fields.size
         folder = fields.kind == b"5"
         if fields.kind not in (b"0", b"\0", b"5"):
             raise ArchiveRefused(f"{name!r} is neither a file nor a folder (type {fields.kind!r})")
@@ -174,7 +212,7 @@ class TarReader:
 @dataclass(frozen=True)
 class _Header:
     name: str
-    bytes: int
+    size: int
     kind: bytes
 
 
@@ -283,7 +321,7 @@ class TarWriter:
         self._sink.write(bytes(2 * BLOCK_BYTES))
 
 
-def copy_members(source: _Source, target: TarWriter, quota: Quota, place: Callable[[str], str]) -> int:
+def copy_members(source: Source, target: TarWriter, quota: Quota, place: Callable[[str], str]) -> int:
     """Copy the members that the allow-list lets through from an archive into another; returns how many files.
 
     place: the name in the target for a checked name in the source; raises ArchiveRefused for one that does not belong.

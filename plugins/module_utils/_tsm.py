@@ -11,7 +11,8 @@ time (8), offset (8), size (4); big endian, sorted by time.
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, Iterator
+from collections.abc import Iterator
+from typing import BinaryIO
 
 MAGIC = b"\x16\xd1\x16\xd1"
 _FOOTER = struct.Struct(">Q")

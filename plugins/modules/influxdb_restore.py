@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: influxdb_restore
+short_description: Restore an InfluxDB 2 by its files and start it
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - Writes bolt, sqlite and the shards of a backup set into a folder beside the live data, through a one-shot container.
+    Users, tokens, buckets, tasks and dashboards come back with their ids, and deleted points stay deleted. The restore
+    endpoints of the server are not used, because they bring deleted points back and change bucket ids.
+  - Each byte is read once. What is unpacked passes an allow-list (regular files and folders below the shard's own
+    folder), and every file's SHA-256 is compared before anything is exchanged.
+  - Shards past their bucket's retention are left out, since the server would delete them at once.
+  - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it answers.
+  - An operator token that was renewed since the backup is set again in the metadata before the server starts.
+  - Goes on where an earlier run with the same recovery id ended.
+extends_documentation_fragment:
+  - platform3.recovery.step
+  - platform3.recovery.compose
+options:
+  service:
+    description: Compose service of InfluxDB.
+    type: str
+    required: true
+  volume:
+    description: Compose key of the volume.
+    type: str
+    required: true
+  image:
+    description: Image of the service, also used for the work in the volume.
+    type: str
+    required: true
+  environment_id:
+    description: Id of the environment.
+    type: str
+    required: true
+  url:
+    description: Address of the server.
+    type: str
+    required: true
+  token:
+    description: The current operator token.
+    type: str
+    required: true
+  organisation:
+    description: Organisation that holds the protected buckets.
+    type: str
+    required: true
+  set_path:
+    description: Folder of the backup set.
+    type: path
+    required: true
+  content:
+    description: The component's part of the set's manifest.
+    type: dict
+    required: true
+  artefacts:
+    description: The manifest's artefacts; those of other components are passed over.
+    type: list
+    elements: dict
+    required: true
+  streams:
+    description: Archives unpacked at once.
+    type: int
+    default: 2
+  start_timeout_seconds:
+    description: How long the server may take until it answers.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    support: full
+    description: Shows what would be replaced.
+"""
+
+EXAMPLES = r"""
+- name: restore | Restore InfluxDB by its files and start it
+  platform3.recovery.influxdb_restore:
+    fence: "{{ recovery_fence }}"
+    compose: "{{ recovery_compose }}"
+    service: influxdb
+    volume: influxdb-data
+    image: platform3/influxdb:2.7
+    environment_id: lab-0123456789ab
+    url: http://127.0.0.1:8086
+    token: "{{ influxdb_token }}"
+    organisation: forex-trading
+    set_path: "{{ recovery_set.path }}"
+    content: "{{ recovery_set.manifest.components.influxdb }}"
+    artefacts: "{{ recovery_set.manifest.artefacts }}"
+"""
+
+RETURN = r"""
+recovery_point:
+  description: The moment before which every acknowledged write is restored, ISO 8601 in UTC.
+  returned: success
+  type: str
+bytes:
+  description: Bytes moved by this run; 0 where an earlier one had done it.
+  returned: success
+  type: int
+shards:
+  description: Number of shards restored.
+  returned: success
+  type: int
+expired:
+  description: Ids of shards left out because they are past their bucket's retention.
+  returned: success
+  type: list
+  elements: int
+operator_token_set:
+  description: Whether the current operator token was set again in the metadata.
+  returned: success
+  type: bool
+parts:
+  description: Seconds of each part (prepare, copy, swap, start).
+  returned: success
+  type: dict
+quarantined:
+  description: Whether old data is kept in quarantine.
+  returned: success
+  type: bool
+checks:
+  description: That the server knows the current operator token.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+import os
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
+    COMPOSE_ARGUMENTS,
+    compose_of,
+    find_volume,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
+    COMPONENT,
+    organisation_id,
+    restore_plan,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_token import current_bolt
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **STEP_ARGUMENTS,
+    **COMPOSE_ARGUMENTS,
+    "service": {"type": "str", "required": True},
+    "volume": {"type": "str", "required": True},
+    "image": {"type": "str", "required": True},
+    "environment_id": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True},
+    "token": {"type": "str", "required": True, "no_log": True},
+    "organisation": {"type": "str", "required": True},
+    "set_path": {"type": "path", "required": True},
+    "content": {"type": "dict", "required": True},
+    "artefacts": {"type": "list", "elements": "dict", "required": True},
+    "streams": {"type": "int", "default": 2},
+    "start_timeout_seconds": {"type": "int", "default": 600},
+}
+
+
+class Parts:
+    """Seconds of the parts of the work, each from the end of the one before."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        """The part of this name ends now."""
+        now = time.monotonic()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now
+
+
+def ensure_volume(given: dict[str, Any]) -> str:
+    """The engine's name of the volume, which Compose makes where it is gone."""
+    compose = compose_of(given)
+    volume = find_volume(compose.project, given["volume"])
+    if volume is None:
+        compose.create([given["service"]])
+        volume = find_volume(compose.project, given["volume"])
+    if volume is None:
+        raise RecoveryError(
+            "PRC-404",
+            f"create the volume {given['volume']} of project {compose.project}",
+            "Compose made none of that name",
+            "nothing was changed",
+            "compare influxdb_volume with the volumes in the Compose file",
+        )
+    return volume
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """The module's result."""
+    given, content = module.params, module.params["content"]
+    os.umask(0o077)
+    parts = Parts()
+    plan = restore_plan(content, given["artefacts"], time.time_ns())
+    organisation = organisation_id(content, given["organisation"])
+    result = {
+        "changed": True,
+        "diff": {
+            "before": f"volume {given['volume']}: its data, if any, goes to quarantine\n",
+            "after": f"volume {given['volume']}: {len(plan.shards)} shards of {given['set_path']}\n",
+        },
+        "recovery_point": content["recovery_point"],
+        "shards": len(plan.shards),
+        "expired": list(plan.expired),
+        "operator_token_set": False,
+        "bytes": 0,
+        "parts": {},
+        "quarantined": False,
+        "checks": [],
+    }
+    if module.check_mode:
+        return result
+    volume = ensure_volume(given)
+    with VolumeWorker(COMPONENT, volume, given["image"], given["environment_id"], fence_of(module)) as worker:
+        placement = Placement(
+            worker,
+            plan,
+            given["set_path"],
+            origin_of(given["artefacts"]),
+            Progress(given["progress_path"]),
+            streams=given["streams"],
+        )
+        if placement.needed():
+            placement.bolt_path = current_bolt(
+                given["set_path"], plan.bolt, content["operator_token"], given["token"], module.tmpdir
+            )
+            result["operator_token_set"] = placement.bolt_path is not None
+            parts.end("prepare")
+            result["bytes"] = placement.restore()
+            parts.end("copy")
+        worker.swap_in()
+        result["quarantined"] = placement.quarantined()
+    parts.end("swap")
+    compose_of(given).up([given["service"]])
+    api = InfluxApi(given["url"], given["token"])
+    api.await_ready(given["start_timeout_seconds"])
+    parts.end("start")
+    result["parts"] = parts.seconds
+    result["checks"] = require(
+        [check("operator token is accepted", COMPONENT, True, api.accepts_token(organisation))],
+        "PRC-708",
+        "use the current operator token on the restored InfluxDB",
+        "the restored data is in its place and the old data in quarantine",
+        "make an operator token (docker exec CONTAINER influxd recovery auth create-operator --bolt-path …), put it "
+        "into the secrets, then go on with the same recovery_id",
+    )
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
