@@ -124,7 +124,7 @@ recovery_point:
   description: Instant of the newest data restored (UTC).
   returned: success
   type: str
-keys:
+expected_keys:
   description: Keys to expect per database from now on, without those that were dropped.
   returned: success
   type: dict
@@ -282,7 +282,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "changed": True,
         "diff": diff,
         "recovery_point": record["recovery_point"],
-        "keys": record["keys"],
+        "expected_keys": record["keys"],
         "dropped": record["dropped"],
         "checks": record["checks"],
         "bytes": record.get("bytes", 0),

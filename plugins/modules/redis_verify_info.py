@@ -14,6 +14,8 @@ description:
 version_added: 0.1.0
 author:
   - Platform3 team (@platform3)
+extends_documentation_fragment:
+  - platform3.recovery.step
 attributes:
   check_mode:
     description: Reads only.
@@ -39,7 +41,7 @@ options:
     description: The manifest's component C(redis).
     type: dict
     required: true
-  keys:
+  expected_keys:
     description: Keys to expect per database where some were dropped on purpose; those of O(content) otherwise.
     type: dict
 """
@@ -47,6 +49,7 @@ options:
 EXAMPLES = r"""
 - name: verify | Compare keys, durability and secrets of Redis
   platform3.recovery.redis_verify_info:
+    fence: "{{ recovery_fence }}"
     user: forex_admin
     password: "{{ redis_password }}"
     content: "{{ recovery_set.manifest.components.redis }}"
@@ -69,7 +72,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
-from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys import COUNT_LUA, compare, parse_count
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import (
     SERVER_ARGUMENTS,
@@ -80,9 +83,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_server i
 )
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    **STEP_ARGUMENTS,
     **SERVER_ARGUMENTS,
     "content": {"type": "dict", "required": True},
-    "keys": {"type": "dict", "no_log": False},
+    "expected_keys": {"type": "dict", "no_log": False},
 }
 SERVING_TIMEOUT_SECONDS = 10.0
 # A count is one script inside the server: a hundred million keys take minutes, not seconds.
@@ -110,8 +114,9 @@ def probe_checks(client: Any) -> list[Check]:
     synced = client.execute_command("WAITAOF", 1, 0, SYNC_MILLISECONDS)
     read = client.get(key)
     client.delete(key)
+    answer = "the value written" if written and read == value else str(read)
     return [
-        check("a probe key is written and read", "redis", "the value written", "the value written" if written and read == value else str(read)),
+        check("a probe key is written and read", "redis", "the value written", answer),
         check("a probe key reaches the disk", "redis", 1, int(synced[0])),
         check("a probe key is deleted", "redis", 0, int(client.exists(key))),
     ]
@@ -138,7 +143,9 @@ def secret_checks(client: Any, server: Server) -> list[Check]:
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     content = module.params["content"]
-    expected = module.params["keys"] if module.params["keys"] is not None else content["keys"]
+    expected = module.params["expected_keys"]
+    if expected is None:
+        expected = content["keys"]
     server = server_of(module.params)
     wait_until_serving(server, SERVING_TIMEOUT_SECONDS).close()
     client = server.connect(COUNT_TIMEOUT_SECONDS)

@@ -1,0 +1,228 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_services_resume
+short_description: Start the application services tier by tier, closed to customers
+description:
+  - Closes the platform to its customers, tells the gateway the recovery's epoch, then starts the tiers in order. Each
+    tier's services are waited for by the gateway's own C(/health), polled each 100 ms.
+  - Proves in the end that a customer is turned away with 503.
+version_added: 0.1.0
+author:
+  - Platform3 team (@platform3)
+extends_documentation_fragment:
+  - platform3.recovery.step
+  - platform3.recovery.compose
+attributes:
+  check_mode:
+    description: Shows what would be started.
+    support: full
+options:
+  tiers:
+    description: Services by tier, in the order in which they come back.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      tier:
+        description: Name of the tier.
+        type: str
+        required: true
+      services:
+        description: Compose services of the tier.
+        type: list
+        elements: str
+        required: true
+  close_argv:
+    description: Command that closes the platform to all but the recovery's user.
+    type: list
+    elements: str
+    required: true
+  epoch_path:
+    description: File that tells the gateway its epoch; written before anything is started.
+    type: path
+  gateway_url:
+    description: Address of the gateway.
+    type: str
+    required: true
+  gateway_service:
+    description: Compose service of the gateway.
+    type: str
+    default: gateway
+  health_urls:
+    description: Own addresses of services that the gateway's health does not name, by service; 200 is well.
+    type: dict
+    default: {}
+  timeout_seconds:
+    description: How long a tier may take to be well.
+    type: int
+    default: 90
+"""
+
+EXAMPLES = r"""
+- name: resume | Start the services by tier, closed to customers
+  platform3.recovery.app_services_resume:
+    fence: "{{ recovery_fence }}"
+    compose: "{{ recovery_compose }}"
+    tiers:
+      - {tier: critical, services: [trading-service, user-service, gateway]}
+      - {tier: medium, services: [dashboard]}
+    close_argv: [touch, /opt/platform3/control/maintenance]
+    epoch_path: /opt/platform3/control/epoch
+    gateway_url: http://127.0.0.1:3000
+    health_urls:
+      dashboard: http://127.0.0.1:8080/health
+"""
+
+RETURN = r"""
+checks:
+  description: Each service, and that customers are kept out.
+  returned: always
+  type: list
+  elements: dict
+parts:
+  description: Seconds until each tier was well.
+  returned: success
+  type: dict
+"""
+
+import os
+import subprocess
+import time
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import COMPOSE_ARGUMENTS, compose_of, last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._gateway import POLL_SECONDS, Answer, Gateway, poll, verdict_of
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **STEP_ARGUMENTS,
+    **COMPOSE_ARGUMENTS,
+    "tiers": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "tier": {"type": "str", "required": True},
+            "services": {"type": "list", "elements": "str", "required": True},
+        },
+    },
+    "close_argv": {"type": "list", "elements": "str", "required": True},
+    "epoch_path": {"type": "path"},
+    "gateway_url": {"type": "str", "required": True},
+    "gateway_service": {"type": "str", "default": "gateway"},
+    "health_urls": {"type": "dict", "default": {}},
+    "timeout_seconds": {"type": "int", "default": 90},
+}
+SWITCH_TIMEOUT_SECONDS = 10.0
+CLOSED = "customers are kept out; the data is restored and unchanged by this step"
+
+
+def switch(argv: list[str]) -> None:
+    """Run the inventory's command; RecoveryError PRC-801 where it does not end well."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        found = "" if done.returncode == 0 else last_line(done.stderr) or f"exit status {done.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        found = str(error)
+    if found:
+        raise RecoveryError(
+            "PRC-801",
+            f"close the platform to customers ({' '.join(argv)})",
+            found,
+            "nothing was started",
+            "mend platform_close_argv in the inventory, then go on with the same recovery_id",
+        )
+
+
+def write_epoch(path: str, epoch: int) -> None:
+    """Tell the gateway its epoch, by rename, so that it never reads half a number."""
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        stream.write(str(epoch))
+    os.replace(f"{path}.new", path)
+
+
+class Watch:
+    """Asks how services are: the gateway about all it knows, the others at their own addresses."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.gateway = Gateway(given["gateway_url"])
+        self.gateway_service = str(given["gateway_service"])
+        self.urls: dict[str, str] = given["health_urls"]
+        self.started: list[str] = []
+        self.verdicts: dict[str, str] = {}
+
+    def look(self) -> None:
+        """Ask about every service that was started and is not known to be well."""
+        health: Optional[Answer] = None
+        if self.gateway_service in self.started:
+            health = self.gateway.call("GET", "/health")
+        for service in self.started:
+            if service in self.urls:
+                parts = urlsplit(self.urls[service])
+                answer = Gateway(f"{parts.scheme}://{parts.netloc}").call("GET", parts.path or "/")
+                self.verdicts[service] = "ok" if answer.status == 200 else answer.shown()
+            else:
+                self.verdicts[service] = verdict_of(service, self.gateway_service, health)
+
+    def wait(self, services: list[str], timeout_seconds: float) -> None:
+        """Look until these services are well or the time is up. Before the gateway runs nobody can tell: no wait."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self.look()
+            known = self.gateway_service in self.started or all(name in self.urls for name in services)
+            if not known or all(self.verdicts[name] == "ok" for name in services) or time.monotonic() > deadline:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """The module's result."""
+    given = module.params
+    compose, tiers = compose_of(given), given["tiers"]
+    every = [service for tier in tiers for service in tier["services"]]
+    if module.check_mode:
+        return {"changed": True, "checks": [], "diff": {"before": "", "after": "\n".join(every) + "\n"}}
+    switch(given["close_argv"])
+    if given["epoch_path"]:
+        write_epoch(given["epoch_path"], fence_of(module).epoch)
+    progress = Progress(given["progress_path"])
+    watch = Watch(given)
+    parts: dict[str, float] = {}
+    for tier in tiers:
+        began = time.monotonic()
+        progress.start(f"start tier {tier['tier']}", len(every), "services")
+        compose.up(tier["services"])
+        watch.started += tier["services"]
+        watch.wait(tier["services"], given["timeout_seconds"])
+        parts[tier["tier"]] = round(time.monotonic() - began, 3)
+    watch.wait(every, given["timeout_seconds"])
+    turned_away = poll(watch.gateway.admits_customers, lambda answer: answer.status == 503, SWITCH_TIMEOUT_SECONDS)
+    checks = [check(f"{name} is well", "app_services", "ok", watch.verdicts.get(name, "unknown")) for name in every]
+    checks.append(check("customers are kept out", "app_services", 503, turned_away.status))
+    require(
+        checks,
+        "PRC-802",
+        "start the application services",
+        CLOSED,
+        "docker logs of the service that is named tells the cause; then go on with the same recovery_id",
+    )
+    return {"changed": True, "checks": checks, "parts": parts}
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
