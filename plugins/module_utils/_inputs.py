@@ -386,16 +386,21 @@ def message(problems: Sequence[Problem], scenario: str) -> str:
     """All problems at once, as the operator reads them."""
     play = PLAYBOOKS.get(scenario, f"playbooks/{scenario}.yml")
     if len(problems) == 1:
-        lines = [f"[{problems[0].code}] Could not start {play}: {problems[0].found}.", "  Data: nothing was touched."]
-        return "\n".join([*lines, f"  Next: {problems[0].next_step}."])
+        one = problems[0]
+        lines = [f"[{one.code}] Could not start {play}: {_ended(one.found)}", "  Data: nothing was touched."]
+        return "\n".join([*lines, f"  Next: {_ended(one.next_step)}"])
     lines = [f"[PRC-100] Could not start {play}: {len(problems)} of its inputs are wrong."]
     for one in problems:
-        lines += [f"  [{one.code}] {one.found}.", f"    Next: {one.next_step}."]
+        lines += [f"  [{one.code}] {_ended(one.found)}", f"    Next: {_ended(one.next_step)}"]
     return "\n".join([*lines, "  Data: nothing was touched."])
 
 
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else sentence + "."
+
+
 def as_error(problems: Sequence[Problem], scenario: str) -> dict[str, Any]:
-    """The problems as data, in the form of RecoveryError.as_dict, with all of them in `problems`."""
+    """The problems as data, in the form of RecoveryError.as_dict; `codes` has the number of each."""
     one: Optional[Problem] = problems[0] if len(problems) == 1 else None
     return {
         "code": one.code if one else "PRC-100",
@@ -403,5 +408,5 @@ def as_error(problems: Sequence[Problem], scenario: str) -> dict[str, Any]:
         "found": "; ".join(problem.found for problem in problems),
         "data": "nothing was touched",
         "next_step": "; ".join(dict.fromkeys(problem.next_step for problem in problems)),
-        "problems": [{"code": it.code, "found": it.found, "next_step": it.next_step} for it in problems],
+        "codes": [problem.code for problem in problems],
     }

@@ -74,7 +74,7 @@ started_epoch:
   type: float
   returned: success
 error:
-  description: What is wrong, all of it in C(problems).
+  description: What is wrong, all of it.
   type: dict
   returned: failure
 """
