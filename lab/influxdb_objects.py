@@ -56,7 +56,7 @@ def ensure_buckets(organisation: str) -> dict[str, str]:
         if name not in found:
             found[name] = call("POST", "/buckets", {"orgID": organisation, "name": name, "retentionRules": [RETENTION]})
             print(f"made bucket {name}")
-        elif found[name]["retentionRules"][0].get("shardGroupDurationSeconds") != RETENTION["shardGroupDurationSeconds"]:
+        elif not any(rule.items() >= RETENTION.items() for rule in found[name]["retentionRules"]):
             call("PATCH", f"/buckets/{found[name]['id']}", {"retentionRules": [RETENTION]})
             print(f"set the retention of bucket {name}")
     return {name: found[name]["id"] for name in BUCKETS}

@@ -14,7 +14,7 @@ name: steps
 type: stdout
 short_description: One line a step that changed something or took long
 description:
-  - Tasks tagged C(announce) are named when they start, all others when they have changed something or took over a second.
+  - Tasks tagged C(announce) are named when they start, all others when they changed something or took over a second.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# volume_owners.sh PROJECT IMAGE: names the datastores whose volume exists and was initialised.
+# initialised_volumes.sh PROJECT IMAGE: names the datastores whose volume exists and was initialised (asked as root:
+# each data folder is its own user's).
 set -euo pipefail
 mounts=()
 for datastore in postgresql redis influxdb; do
@@ -11,5 +12,5 @@ for datastore in postgresql redis influxdb; do
   fi
 done
 [ "${#mounts[@]}" -gt 0 ] || exit 0
-docker run --rm --network none --user 0 "${mounts[@]}" "$2" \
-  bash -c 'cd /volumes && for d in *; do if [ -s "$d/environment_id" ]; then echo "$d"; fi; done'
+docker run --rm --network none --user 0 --entrypoint bash "${mounts[@]}" "$2" \
+  -c 'cd /volumes && for d in *; do if [ -s "$d/environment_id" ]; then echo "$d"; fi; done'

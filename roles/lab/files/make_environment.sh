@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# make_environment.sh RUN SECRETS: the environment's id, the secrets, and what containers read of them.
+# What exists is kept; prints what was made.
+set -euo pipefail
+run=$1 secrets=$2
+
+random_hex() {
+  head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'
+}
+
+# One value a file, no newline.
+make_once() {
+  [ ! -s "$2" ] || return 0
+  printf '%s' "$3" >"$2.partial"
+  chmod "$1" "$2.partial"
+  mv "$2.partial" "$2"
+  echo "made ${2##*/}"
+}
+
+mkdir -p "$run/control" "$run/redis" "$secrets"
+make_once 0644 "$run/environment_id" "lab-$(random_hex 6)"
+make_once 0644 "$run/control/epoch" 1
+
+# The folder keeps others out; the files are readable because containers, which mount them one by one, run as other users.
+chmod 0700 "$secrets"
+for name in postgresql_password postgresql_replication_password redis_password redis_services_password \
+  influxdb_token influxdb_password recovery_password trader_password; do
+  make_once 0444 "$secrets/$name" "$(random_hex 24)"
+done
+# Filled through InfluxDB's API once it runs; Compose wants the files before.
+for name in influxdb_market_data_token influxdb_analytics_token; do
+  [ -e "$secrets/$name" ] || install -m 0444 /dev/null "$secrets/$name"
+done
+if [ ! -s "$secrets/backup_signing_key" ]; then
+  ssh-keygen -q -t ed25519 -N '' -C platform3-lab-backup -f "$secrets/backup_signing_key"
+  echo "made backup_signing_key"
+fi
+
+sha256() {
+  sha256sum <"$secrets/$1" | cut -d' ' -f1
+}
+make_once 0644 "$run/redis/users.acl" "user default off resetpass
+user forex_admin on #$(sha256 redis_password) ~* &* +@all
+user platform_services on #$(sha256 redis_services_password) ~* &* +@all -@admin -@dangerous
+"
