@@ -90,7 +90,7 @@ def signer_of(data: bytes, signature: bytes, signers: str) -> str:
                 "verify the signature of the backup manifest",
                 f"it was signed by key {key[0] if key else 'unknown'}, which is not among the trusted signers",
                 "nothing was changed",
-                "find out who wrote this set; a new signing key belongs into backup_set_trusted_signers of the inventory",
+                "find out who wrote this set; a new key belongs into backup_set_trusted_signers of the inventory",
             )
         identity = identities[0]
         argv = ["-Y", "verify", "-f", _path(signers_file), "-I", identity, "-n", NAMESPACE, *tail]

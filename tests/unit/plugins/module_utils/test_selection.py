@@ -119,8 +119,8 @@ def test_a_misspelt_set_names_those_spelt_alike() -> None:
     st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2030, 1, 1)),
 )
 def test_no_other_set_is_nearer_than_the_three(times: list[datetime.datetime], at: datetime.datetime) -> None:
-    ids = sorted({set_id_of(one.replace(tzinfo=datetime.timezone.utc)) for one in times})
-    asked = set_id_of(at.replace(tzinfo=datetime.timezone.utc))
+    ids = sorted({set_id_of(one.replace(tzinfo=datetime.UTC)) for one in times})
+    asked = set_id_of(at.replace(tzinfo=datetime.UTC))
     near = _selection.nearest(asked, ids)
     assert len(near) == min(3, len(ids)) and set(near) <= set(ids)
 
