@@ -37,6 +37,8 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
         for step in history.steps
         if step.run == len(history.runs) and step.outcome == "ok"
     }
+    if component == "configuration":
+        return None  # its missing files are put back first, as the preflights read them
     if phase == "verify":
         needed = {("restore", component)} if component in DATASTORES else set()
     elif phase in _NEEDS_OF_ALL:
@@ -52,3 +54,14 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
 
 
 _WORKS_IN = {"verify": DATASTORES, "resume": ("app_services",)}
+
+
+def touched(entries: Sequence[dict[str, Any]]) -> bool:
+    """Whether any step that may change data was begun, in any run of this recovery.
+
+    Configuration is only ever added where it is missing, so that it leaves nothing half done.
+    """
+    return any(
+        step.phase not in ("assess", "report") and step.component != "configuration" and step.outcome != "refused"
+        for step in read_history(entries).steps
+    )

@@ -17,7 +17,8 @@ options:
   state:
     description:
       - V(taken) takes the lock or goes on with an unfinished recovery of the same id.
-      - V(released) ends the run; the lock is freed if O(outcome) is V(success), V(untouched) or V(abandoned).
+      - V(released) ends the run; the lock is freed if O(outcome) is V(success), V(untouched) or V(abandoned), or if no
+        step behind assess was begun, so that nothing can be half done.
       - V(stopping) asks the run that holds the lock to end at its next step.
       - V(found) only tells who holds it.
     type: str
@@ -99,6 +100,10 @@ run:
   description: How often this recovery took the lock; 1 for the first run.
   type: int
   returned: state is taken
+freed:
+  description: Whether the lock is free now; a recovery that was not finished keeps it.
+  type: bool
+  returned: state is released
 held:
   description: The lock that was met, or null.
   type: dict
@@ -116,7 +121,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._barrier import touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     Lock,
@@ -187,7 +194,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
             "kind": given["kind"],
             "holder": given["holder"],
             "environment_id": given["environment_id"],
-            **given["details"],
+            **{key: value for key, value in given["details"].items() if key != "scenario"},
         },
     )
     return {
@@ -242,7 +249,7 @@ def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[st
             "leave the run that holds the lock to its end",
         )
     if module.check_mode:
-        return {"changed": True}
+        return {"changed": True, "freed": True}
     append_entry(
         given["state_path"],
         held.run,
@@ -253,9 +260,11 @@ def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[st
             "outcome": given["outcome"],
         },
     )
-    if given["outcome"] in FREEING:
+    journal = read_text(os.path.join(given["state_path"], held.recovery_id, "journal.jsonl"))
+    freed = given["outcome"] in FREEING or not touched(parse(journal))
+    if freed:
         os.unlink(lock_path)
-    return {"changed": True}
+    return {"changed": True, "freed": freed}
 
 
 def stop(module: AnsibleModule, held: Lock | None) -> dict[str, Any]:
