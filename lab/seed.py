@@ -11,8 +11,9 @@ import random
 import re
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,12 @@ class Seed:
         if any(label["name"] == MARKER for label in json.loads(self.call("GET", "/api/v2/labels"))["labels"]):
             return say("influxdb is seeded already")
         with ThreadPoolExecutor(3) as senders:
-            written = [senders.submit(self.write, bucket, lines) for bucket, lines in self.batches()]
-            for result in written:
+            sent: deque[Future[None]] = deque()
+            for bucket, lines in self.batches():
+                sent.append(senders.submit(self.write, bucket, lines))
+                if len(sent) > 6:  # not all of it in memory
+                    sent.popleft().result()
+            for result in sent:
                 result.result()
         say(f"influxdb: {self.ticks:,} ticks over {DAYS} days and their candles")
         self.delete()
@@ -196,13 +201,7 @@ class Seed:
             yield "analytics", [f"{line}000" for line in candle_lines(candles(ticks))]
 
     def delete(self) -> None:
-        """Delete a delisted symbol and six hours of another, so that a recovery can prove that they stay deleted.
-
-        Only points in files get tombstones; reading a shard for a backup makes InfluxDB write its cache to files.
-        """
-        metadata = self.call("GET", "/api/v2/backup/metadata")
-        for shard in sorted({int(n) for n in re.findall(rb'"shards":\[\{"id":(\d+)', metadata)}):
-            self.call("GET", f"/api/v2/backup/shards/{shard}")
+        """Delete a delisted symbol and six hours of another, so that a recovery can prove that they stay deleted."""
         hole = self.now.replace(minute=0, second=0) - timedelta(days=3)
         for symbol, start, stop in (
             ("XAUUSD", self.start - timedelta(days=1), self.now + timedelta(days=1)),

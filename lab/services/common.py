@@ -77,14 +77,9 @@ def database(size: int = 4) -> AsyncConnectionPool:
             f"password='{password}' connect_timeout=2 tcp_user_timeout=5000 application_name=platform3"
         )
 
-    # A callable conninfo came with psycopg_pool 3.3; before that the password is read once.
-    import psycopg_pool
-
-    late = tuple(int(part) for part in psycopg_pool.__version__.split(".")[:2]) >= (3, 3)
     return AsyncConnectionPool(
-        conninfo if late else conninfo(),
-        min_size=1, max_size=size, timeout=2, reconnect_timeout=2, open=False, kwargs={"autocommit": True},
-    )  # fmt: skip
+        conninfo, min_size=1, max_size=size, timeout=2, reconnect_timeout=2, open=False, kwargs={"autocommit": True}
+    )
 
 
 async def ping_database(pool: AsyncConnectionPool) -> None:
@@ -138,10 +133,12 @@ class Upstream:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
             fields = dict(line.split(": ", 1) for line in head[1:] if ": " in line)
             answer = await reader.readexactly(int(fields.get("content-length", 0)))
-            if "close" not in fields.get("connection", "") and "transfer-encoding" not in fields:
+            status = int(head[0].split(" ")[1])
+            # After an unhandled error the peer closes without saying so.
+            if status < 500 and "close" not in fields.get("connection", "") and "transfer-encoding" not in fields:
                 self.idle.append((reader, writer))
                 writer = None
-            return int(head[0].split(" ")[1]), answer
+            return status, answer
         finally:
             if writer is not None:
                 writer.close()

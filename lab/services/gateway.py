@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from services.domain import SYMBOLS
 
 RECOVERY_USER = "recovery"
 STREAM_SECONDS = 0.25
+OWN_ORDER = "/orders/{id}?account_id={account_id}"
 
 sessions, cache = redis_client(0), redis_client(1)
 peers = {
     name: Upstream(env(f"{name.upper().replace('-', '_')}_SERVICE_URL", f"http://{name}-service:8000"))
     for name in ("trading", "user", "payment", "market-data", "analytics")
 }
-trading = peers["trading"]
 
 
 def number_in(path: Path) -> int:
@@ -78,73 +78,36 @@ async def session_of(request: Request) -> dict[str, str]:
     return dict(session)
 
 
-async def forward(peer: Upstream, method: str, path: str, data: object = None) -> Response:
-    """Hand a request on; OSError (the peer is away) becomes 503."""
-    text = b"" if data is None else json.dumps(data, default=float).encode()
-    status, answer = await peer.request(method, path, text)
-    return Response(answer, status, media_type="application/json")
-
-
 async def login(request: Request) -> Response:
-    """POST /api/v1/auth/login"""
+    """Hand a login on, unless the door is closed to this user."""
     data = await body(request)
     switch.admit(str(data.get("username", "")))
     switch.admit_change()
-    return await forward(peers["user"], "POST", "/login", data)
+    status, answer = await peers["user"].request("POST", "/login", json.dumps(data, default=float).encode())
+    return Response(answer, status, media_type="application/json")
 
 
-async def place_order(request: Request) -> Response:
-    """POST /api/v1/orders: 201 only after the commit."""
-    session = await session_of(request)
-    switch.admit_change()
-    data = await body(request)
-    if data.get("is_test") and session["username"] != RECOVERY_USER:
-        raise HTTPException(403, "is_test is the recovery's")
-    return await forward(trading, "POST", "/orders", data | {"account_id": int(session["account_id"])})
+def relay(peer: str, path: str) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that hands a request on to `path` of a service, for the account of the session alone."""
 
+    async def endpoint(request: Request) -> Response:
+        session, limit, text = await session_of(request), request.query_params.get("limit", "50"), b""
+        if request.method != "GET":
+            switch.admit_change()
+        if request.method == "POST":
+            data = await body(request)
+            if str(data.setdefault("account_id", int(session["account_id"]))) != session["account_id"]:
+                raise HTTPException(404, "no such account")
+            if data.get("is_test") and session["username"] != RECOVERY_USER:
+                raise HTTPException(403, "is_test is the recovery's")
+            text = json.dumps(data, default=float).encode()
+        if not limit.isdecimal():
+            raise HTTPException(422, "limit must be a number")
+        target = path.format(account_id=session["account_id"], limit=limit, **request.path_params)
+        status, answer = await peers[peer].request(request.method, target, text)
+        return Response(answer, status, media_type="application/json")
 
-async def list_orders(request: Request) -> Response:
-    """GET /api/v1/orders?limit="""
-    session, limit = await session_of(request), request.query_params.get("limit", "50")
-    if not limit.isdecimal():
-        raise HTTPException(422, "limit must be a number")
-    return await forward(trading, "GET", f"/orders?account_id={session['account_id']}&limit={limit}")
-
-
-async def order(request: Request) -> Response:
-    """GET and DELETE /api/v1/orders/{id}"""
-    session, order_id = await session_of(request), request.path_params["order_id"]
-    if request.method == "DELETE":
-        switch.admit_change()
-        if session["username"] != RECOVERY_USER:
-            raise HTTPException(403, "only test orders can be cancelled")
-        return await forward(trading, "DELETE", f"/orders/{order_id}?account_id={session['account_id']}")
-    found = await forward(trading, "GET", f"/orders/{order_id}")
-    if found.status_code == 200 and str(json.loads(bytes(found.body))["account_id"]) != session["account_id"]:
-        return reply({"detail": "not found"}, 404)
-    return found
-
-
-async def positions(request: Request) -> Response:
-    """GET /api/v1/positions"""
-    return await forward(trading, "GET", f"/positions?account_id={(await session_of(request))['account_id']}")
-
-
-async def account(request: Request) -> Response:
-    """GET /api/v1/accounts/{id}: one's own"""
-    session, account_id = await session_of(request), request.path_params["account_id"]
-    if session["account_id"] != str(account_id):
-        return reply({"detail": "not found"}, 404)
-    return await forward(trading, "GET", f"/accounts/{account_id}")
-
-
-async def deposit(request: Request) -> Response:
-    """POST /api/v1/deposits, to one's own account"""
-    session, data = await session_of(request), await body(request)
-    switch.admit_change()
-    if str(data.get("account_id")) != session["account_id"]:
-        return reply({"detail": "no such account"}, 404)
-    return await forward(peers["payment"], "POST", "/deposits", data)
+    return endpoint
 
 
 async def cached_price(symbol: str) -> dict[str, Any] | None:
@@ -156,7 +119,7 @@ async def cached_price(symbol: str) -> dict[str, Any] | None:
 
 
 async def price(request: Request) -> Response:
-    """GET /api/v1/market-data/{symbol}"""
+    """The price of one symbol."""
     await session_of(request)
     found = await cached_price(request.path_params["symbol"])
     return reply(found) if found else reply({"detail": "no price of this symbol"}, 404)
@@ -178,13 +141,13 @@ async def ticks() -> AsyncIterator[str]:
 
 
 async def stream(request: Request) -> Response:
-    """GET /api/v1/stream"""
+    """The live stream of prices."""
     await session_of(request)
     return StreamingResponse(ticks(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
 async def health(_: Request) -> Response:
-    """GET /health: every service, and every datastore as those that use it see it."""
+    """Every service, and every datastore as those that use it see it."""
     answers = await asyncio.gather(
         *(peer.request("GET", "/health", timeout=2) for peer in peers.values()), return_exceptions=True
     )
@@ -202,12 +165,12 @@ app = service(
     [
         Route("/health", health),
         Route("/api/v1/auth/login", login, methods=["POST"]),
-        Route("/api/v1/orders", place_order, methods=["POST"]),
-        Route("/api/v1/orders", list_orders),
-        Route("/api/v1/orders/{order_id:int}", order, methods=["GET", "DELETE"]),
-        Route("/api/v1/positions", positions),
-        Route("/api/v1/accounts/{account_id:int}", account),
-        Route("/api/v1/deposits", deposit, methods=["POST"]),
+        Route("/api/v1/orders", relay("trading", "/orders"), methods=["POST"]),
+        Route("/api/v1/orders", relay("trading", "/orders?account_id={account_id}&limit={limit}")),
+        Route("/api/v1/orders/{id:int}", relay("trading", OWN_ORDER), methods=["GET", "DELETE"]),
+        Route("/api/v1/positions", relay("trading", "/positions?account_id={account_id}")),
+        Route("/api/v1/accounts/{id:int}", relay("trading", "/accounts/{id}?account_id={account_id}")),
+        Route("/api/v1/deposits", relay("payment", "/deposits"), methods=["POST"]),
         Route("/api/v1/market-data/{symbol}", price),
         Route("/api/v1/stream", stream),
     ],

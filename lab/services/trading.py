@@ -97,18 +97,20 @@ async def transaction() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
 
 def order_of(data: dict[str, Any]) -> dict[str, Any]:
     """The checked order of a request; 422 says what is wrong with it."""
-    quantity, side, symbol = data.get("quantity"), data.get("side"), data.get("symbol")
-    if symbol not in SYMBOLS:
+    quantity, side, symbol, client_ref = (data.get(key) for key in ("quantity", "side", "symbol", "client_ref"))
+    if not isinstance(symbol, str) or symbol not in SYMBOLS:
         raise HTTPException(422, f"symbol must be one of {', '.join(SYMBOLS)}")
     if data.get("type", "market") != "market" or side not in ("buy", "sell"):
         raise HTTPException(422, "type must be market, side buy or sell")
     if isinstance(quantity, bool) or not isinstance(quantity, int | Decimal) or not 0 < quantity <= 100:
         raise HTTPException(422, "quantity must be a number of lots, at most 100")
+    if client_ref is not None and not isinstance(client_ref, str):
+        raise HTTPException(422, "client_ref must be text")
     if cents(Decimal(quantity)) != quantity:
         raise HTTPException(422, "quantity must have at most two decimals")
     return {
         "account_id": int(data["account_id"]), "symbol": symbol, "side": side, "quantity": Decimal(quantity),
-        "client_ref": data.get("client_ref"), "is_test": data.get("is_test") is True,
+        "client_ref": client_ref, "is_test": data.get("is_test") is True,
     }  # fmt: skip
 
 
@@ -140,7 +142,7 @@ async def place(request: Request) -> Response:
 
 async def cancel(request: Request) -> Response:
     """Undo a test order: balance, position and margin become what they were without it. Idempotent."""
-    order_id, account_id = request.path_params["order_id"], int(request.query_params["account_id"])
+    order_id, account_id = request.path_params["id"], int(request.query_params["account_id"])
     async with transaction() as connection:
         await connection.execute(LOCK, [account_id])
         find = f"SELECT {ORDER} FROM orders WHERE order_id = %s AND account_id = %s AND is_test"
@@ -176,9 +178,9 @@ async def rows(query: str, *values: object) -> list[dict[str, Any]]:
         return list(await (await cursor.execute(query, values)).fetchall())
 
 
-async def one(query: str, *values: object) -> Response:
-    """The first row, or 404."""
-    found = await rows(query, *values)
+async def one(query: str, request: Request) -> Response:
+    """The row with the id of the path that belongs to the account of the query, or 404."""
+    found = await rows(query, request.path_params["id"], int(request.query_params["account_id"]))
     return reply(found[0]) if found else reply({"detail": "not found"}, 404)
 
 
@@ -193,34 +195,36 @@ async def orders(request: Request) -> Response:
 
 async def order(request: Request) -> Response:
     """One order."""
-    return await one(f"SELECT {ORDER} FROM orders WHERE order_id = %s", request.path_params["order_id"])
+    return await one(f"SELECT {ORDER} FROM orders WHERE order_id = %s AND account_id = %s", request)
 
 
 async def positions(request: Request) -> Response:
-    """Open positions of one account, or the largest of all."""
+    """Open positions of one account, or the sums of all."""
     columns = "account_id, symbol, quantity, average_price, used_margin, updated_at"
     account = request.query_params.get("account_id")
     if account:
         query = f"SELECT {columns} FROM positions WHERE account_id = %s AND quantity <> 0 ORDER BY symbol"
         return reply(await rows(query, int(account)))
-    return reply(await rows("""SELECT symbol, count(*) AS accounts, sum(quantity) AS quantity,
-        sum(used_margin) AS used_margin FROM positions WHERE quantity <> 0 GROUP BY symbol ORDER BY symbol"""))
+    sums = "count(*) AS accounts, sum(quantity) AS quantity, sum(used_margin) AS used_margin"
+    return reply(
+        await rows(f"SELECT symbol, {sums} FROM positions WHERE quantity <> 0 GROUP BY symbol ORDER BY symbol")
+    )
 
 
 async def account(request: Request) -> Response:
     """One account."""
     columns = "account_id, user_id, currency, balance, equity, used_margin, free_margin, updated_at"
-    return await one(f"SELECT {columns} FROM accounts WHERE account_id = %s", request.path_params["account_id"])
+    return await one(f"SELECT {columns} FROM accounts WHERE account_id = %s AND account_id = %s", request)
 
 
 app = service(
     [
         Route("/orders", place, methods=["POST"]),
         Route("/orders", orders),
-        Route("/orders/{order_id:int}", order),
-        Route("/orders/{order_id:int}", cancel, methods=["DELETE"]),
+        Route("/orders/{id:int}", order),
+        Route("/orders/{id:int}", cancel, methods=["DELETE"]),
         Route("/positions", positions),
-        Route("/accounts/{account_id:int}", account),
+        Route("/accounts/{id:int}", account),
     ],
     {"redis": cache.ping},
     pool=pool,

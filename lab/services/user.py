@@ -43,9 +43,7 @@ async def login(request: Request) -> Response:
     return reply({"token": token, "user_id": user[0], "account_id": user[3], "expires_at": expires_at})
 
 
-app = service(
-    [Route("/login", login, methods=["POST"])], {"redis": sessions.ping}, pool=pool, unavailable=[RedisError]
-)
+app = service([Route("/login", login, methods=["POST"])], {"redis": sessions.ping}, pool=pool, unavailable=[RedisError])
 
 if __name__ == "__main__":
     serve(app)
