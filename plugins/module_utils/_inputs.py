@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+from typing import Any, Callable, Optional
 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
@@ -50,21 +51,60 @@ INTERNAL = frozenset(
 
 # Inventory variables, so that they are known also where no role's argument spec names them.
 INVENTORY_VARIABLES = frozenset(
-    """
-    recovery_environment recovery_environment_id recovery_python recovery_compose recovery_component recovery_objectives
-    recovery_state_path recovery_report_dir backup_store_path backup_set_signing_key backup_set_trusted_signers
-    platform_gateway_url platform_dashboard_url platform_close_argv platform_open_argv platform_epoch_path
-    platform_recovery_user platform_recovery_password platform_market_data_max_age_seconds
-    platform_response_max_milliseconds
-    postgresql_container postgresql_service postgresql_image postgresql_volume postgresql_host postgresql_port
-    postgresql_database postgresql_owner postgresql_password postgresql_replication_password postgresql_stanza
-    postgresql_critical_tables postgresql_restore_method
-    redis_container redis_service redis_image redis_volume redis_host redis_port redis_user redis_password
-    redis_cache_patterns
-    influxdb_container influxdb_service influxdb_image influxdb_volume influxdb_url influxdb_organisation influxdb_token
-    influxdb_buckets
-    app_services_image app_services_tiers
-    """.split()
+    [
+        "recovery_environment",
+        "recovery_environment_id",
+        "recovery_python",
+        "recovery_compose",
+        "recovery_component",
+        "recovery_objectives",
+        "recovery_state_path",
+        "recovery_report_dir",
+        "backup_store_path",
+        "backup_set_signing_key",
+        "backup_set_trusted_signers",
+        "platform_gateway_url",
+        "platform_dashboard_url",
+        "platform_close_argv",
+        "platform_open_argv",
+        "platform_epoch_path",
+        "platform_recovery_user",
+        "platform_recovery_password",
+        "platform_market_data_max_age_seconds",
+        "platform_response_max_milliseconds",
+        "postgresql_container",
+        "postgresql_service",
+        "postgresql_image",
+        "postgresql_volume",
+        "postgresql_host",
+        "postgresql_port",
+        "postgresql_database",
+        "postgresql_owner",
+        "postgresql_password",
+        "postgresql_replication_password",
+        "postgresql_stanza",
+        "postgresql_critical_tables",
+        "postgresql_restore_method",
+        "redis_container",
+        "redis_service",
+        "redis_image",
+        "redis_volume",
+        "redis_host",
+        "redis_port",
+        "redis_user",
+        "redis_password",
+        "redis_cache_patterns",
+        "influxdb_container",
+        "influxdb_service",
+        "influxdb_image",
+        "influxdb_volume",
+        "influxdb_url",
+        "influxdb_organisation",
+        "influxdb_token",
+        "influxdb_buckets",
+        "app_services_image",
+        "app_services_tiers",
+    ]
 )
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
@@ -267,7 +307,9 @@ def group_problems(groups: Mapping[str, Sequence[str]], needed: Sequence[str] = 
         if hosts is None:
             others = [one for one in groups if one not in needed]
             like = nearest(name, others)
-            found = f"the inventory has no group {name!r}" + (f"; it has {like!r}, is that a misspelling?" if like else "")
+            found = f"the inventory has no group {name!r}" + (
+                f"; it has {like!r}, is that a misspelling?" if like else ""
+            )
             problems.append(Problem("PRC-110", found, f"name the group {name} in the inventory"))
         elif not hosts:
             found = f"the group {name!r} of the inventory has no host"
@@ -332,7 +374,9 @@ def confirm_problems(environment: str, confirm: object) -> list[Problem]:
     if not given(confirm):
         return [Problem("PRC-105", "recovery_confirm is missing", way)]
     if str(confirm).strip() != environment:
-        found = f"recovery_confirm is {str(confirm).strip()!r}, and the environment of this inventory is {environment!r}"
+        found = (
+            f"recovery_confirm is {str(confirm).strip()!r}, and the environment of this inventory is {environment!r}"
+        )
         return [Problem("PRC-106", found, f"make sure that the inventory is the right one; {way}")]
     return []
 
@@ -367,7 +411,9 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
     if scenario == "point_in_time" and len(targets) != 1:
-        found = "recovery_target_time and recovery_point_name are both given" if targets else "no point in time is given"
+        found = (
+            "recovery_target_time and recovery_point_name are both given" if targets else "no point in time is given"
+        )
         way = "give either -e recovery_target_time=2026-11-23T05:17:00+01:00 or -e recovery_point_name=..."
         problems.append(Problem("PRC-109", found, way))
     if scenario not in BEGINNING and not inputs.get("recovery_id"):

@@ -9,8 +9,9 @@ All of it is pure. The journal's form, one JSON object a line, is described in d
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterable, Optional, Sequence
+from typing import Any, Optional
 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
@@ -136,11 +137,13 @@ class Step:
 @dataclass(frozen=True)
 class History:
     """A journal, read. started: wall clock of the first run's start in seconds since 1970; now: the end of what is
-    known, in seconds since that start; runs: the run_started entries that count; ignored: entries that do not."""
+    known, in seconds since that start; runs: the run_started entries that count; later_runs: when those after the first
+    began, in seconds since that start; ignored: how many entries do not count."""
 
     started: float
     now: float
     runs: list[Entry]
+    later_runs: list[float]
     steps: list[Step]
     entries: list[Entry]
     ignored: int
@@ -154,6 +157,11 @@ class History:
         """The components that have steps, in the order of the platform, others behind."""
         seen = {step.component for step in self.steps}
         return [name for name in COMPONENTS if name in seen] + sorted(seen - set(COMPONENTS))
+
+
+def told_at_start(history: History) -> dict[str, Any]:
+    """What the first run was told: components, backup_set, incident_id, incident_at, environment, scenario …"""
+    return dict(history.runs[0]) if history.runs else {}
 
 
 class _Timeline:
@@ -214,6 +222,7 @@ def read_history(entries: Sequence[Entry], now: Entry | None = None) -> History:
         started=started,
         now=max(placed, default=0.0),
         runs=[entry for entry in kept if entry["event"] == "run_started"],
+        later_runs=[at for entry, at in zip(ordered, placed) if entry.get("event") == "run_started"][1:],
         steps=_pair(ordered[:count], placed[:count]),
         entries=kept,
         ignored=len(entries) - len(kept),
@@ -302,7 +311,9 @@ def blocking_failure(
         same = step.phase == phase
         if step.outcome == "ok" or not (earlier or same) or (same and step.outcome == "unfinished"):
             continue
-        everyone = (earlier and step.phase in ("assess", "isolate", "resume")) or (same and phase in ("resume", "validate"))
+        everyone = (earlier and step.phase in ("assess", "isolate", "resume")) or (
+            same and phase in ("resume", "validate")
+        )
         if everyone or step.component == component or (phase == "backup" and component == "backup_set"):
             return f"{step.phase} of {step.component} {_ending(step)} at '{step.name}': {step.says}"
     if phase in ("resume", "validate"):
@@ -321,14 +332,16 @@ def _ending(step: Step) -> str:
 
 
 def component_state(history: History, component: str) -> str:
-    """How far a component came: verified, failed, unfinished, incomplete (no failure, no proof), or not_started.
+    """How far a component came: verified, failed, unfinished, incomplete (no failure, no proof), unchanged or not_started.
 
-    The newest run in which it was worked on decides. Verified means: nothing of it went wrong in that run, and verify
+    A component that was only looked at in assess is unchanged. The newest run in which it was worked on decides. Verified means: nothing of it went wrong in that run, and verify
     made at least one check after its last isolate or restore, all of them good. No proof is not a success.
     """
-    own = [step for step in history.steps if step.component == component and step.phase in ("isolate", "restore", "verify")]
+    every = [step for step in history.steps if step.component == component]
+    own = [step for step in every if step.phase in ("isolate", "restore", "verify")]
     if not own:
-        return "not_started"
+        looked_at = bool(every) and component not in DATASTORES and all(step.outcome == "ok" for step in every)
+        return "unchanged" if looked_at else "not_started"
     newest = [step for step in own if step.run == own[-1].run]
     if any(step.outcome in ("failed", "refused") for step in newest):
         return "failed"
@@ -369,8 +382,10 @@ def trade_read_back(history: History) -> float | None:
     The step's end is taken, or `result.trade_read_back_at` (ISO) where that lies within the step. The last one counts.
     """
     for step in reversed(_after_last_change(history)):
-        if step.phase == "validate" and step.ended is not None and any(
-            "read back" in str(check["name"]).lower() and check.get("ok") is True for check in step.checks
+        if (
+            step.phase == "validate"
+            and step.ended is not None
+            and any("read back" in str(check["name"]).lower() and check.get("ok") is True for check in step.checks)
         ):
             try:
                 at = parse_iso(str(step.result.get("trade_read_back_at"))) - history.started
@@ -424,7 +439,11 @@ def overlap_seconds(intervals: Iterable[Interval]) -> float:
 def parts_of(step: Step) -> dict[str, float]:
     """Seconds of each part of a step's work, from result.parts; what is no number is left out."""
     parts = step.result.get("parts")
-    return {str(name): _number(value) for name, value in parts.items() if _number(value)} if isinstance(parts, dict) else {}
+    return (
+        {str(name): _number(value) for name, value in parts.items() if _number(value)}
+        if isinstance(parts, dict)
+        else {}
+    )
 
 
 def work_interval(step: Step) -> Interval:

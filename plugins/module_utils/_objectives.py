@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
@@ -63,7 +64,10 @@ def recovery_times(history: History, objectives: Objectives, components: Sequenc
     trade = trade_read_back(history)
     times: dict[str, dict[str, Any]] = {}
     for name in RTO_NAMES:
-        target, maximum = _seconds(targets, "rto", name, "target_seconds"), _seconds(targets, "rto", name, "maximum_seconds")
+        target, maximum = (
+            _seconds(targets, "rto", name, "target_seconds"),
+            _seconds(targets, "rto", name, "maximum_seconds"),
+        )
         ended = _verified_at(history, name) if name in DATASTORES else trade
         asked = name in components or (name == "complete_system" and "app_services" in components)
         seconds = round(ended, 3) if asked and ended is not None else None

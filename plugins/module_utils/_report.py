@@ -1,0 +1,658 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report of a recovery: built once as a dictionary (docs/report.schema.json), everything shown is made from that.
+
+Pure. The page for people is in _report_html.py.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs import ALL_COMPONENTS
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
+    DATASTORES,
+    History,
+    Step,
+    component_state,
+    gateway_opened,
+    latest_steps,
+    orchestration_seconds,
+    overcome,
+    overlap_seconds,
+    parts_of,
+    slowest_step,
+    told_at_start,
+    trade_read_back,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._objectives import (
+    HELD_BY,
+    downtime_seconds,
+    recovery_losses,
+    recovery_point,
+    recovery_times,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, short, span, to_iso
+
+SCHEMA_VERSION = 1
+SCENARIOS = {
+    "full": ("full recovery", "full_recovery.yml"),
+    "partial": ("partial recovery", "partial_recovery.yml"),
+    "point_in_time": ("point-in-time recovery", "point_in_time_recovery.yml"),
+    "drill": ("drill", "drill.yml"),
+}
+LABELS = {
+    "complete_system": "Complete system",
+    "postgresql": "PostgreSQL",
+    "redis": "Redis",
+    "influxdb": "InfluxDB",
+    "configuration": "Configuration",
+    "app_services": "Application services",
+    "recovery": "Recovery",
+    "backup_set": "Backup set",
+    "trading_transactions": "Trading transactions",
+    "market_data": "Market data",
+    "user_sessions": "User sessions",
+    "analytics_data": "Analytics data",
+}
+CARD_WIDTH = 100
+
+Report = dict[str, Any]
+Issue = dict[str, Any]
+
+
+def label(name: str) -> str:
+    """A component's or data type's name for people."""
+    return LABELS.get(name, name.replace("_", " ").capitalize())
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def build(history: History, facts: Mapping[str, Any]) -> Report:
+    """The report of a recovery as a dictionary of plain data.
+
+    facts: recovery_id, objectives, evidence (a dictionary, shown as it is), journal ({sha256, bytes, lines} of what was
+    read), damaged_lines; and, where they are to differ from what the first run was told, environment, scenario,
+    components (asked for), incident_id, incident_type, incident_at and backup_set (id).
+    Nothing in facts or journal makes it fail: a report is always written.
+    """
+    issues: list[Issue] = []
+    facts = {**told_at_start(history), **{name: value for name, value in facts.items() if value not in (None, "", [])}}
+    scenario = facts.get("scenario")
+    components = list(facts.get("components") or ALL_COMPONENTS)
+    incident_at = _instant(facts.get("incident_at"), issues)
+    objectives = facts.get("objectives") or {}
+    try:
+        rto = recovery_times(history, objectives, components)
+        rpo = recovery_losses(history, objectives, incident_at)
+    except RecoveryError as error:
+        issues.append(_issue("error", error.found, component="recovery", error=error.as_dict()))
+        rto, rpo = recovery_times(history, {}, components), recovery_losses(history, {}, incident_at)
+    checks = collect_checks(history)
+    states = _states(history, components)
+    issues += collect_issues(history, components, states, rto, rpo, list(facts.get("damaged_lines") or []))
+    trade, opened = trade_read_back(history), gateway_opened(history)
+    result = outcome(states, checks, issues)
+    report: Report = {
+        "schema_version": SCHEMA_VERSION,
+        "recovery_id": str(facts.get("recovery_id") or ""),
+        "incident_id": facts.get("incident_id") or None,
+        "incident_type": facts.get("incident_type") or None,
+        "environment": str(facts.get("environment") or ""),
+        "scenario": scenario if scenario in SCENARIOS else "full",
+        "outcome": result,
+        "incident_at": incident_at,
+        "started_at": history.instant(0.0),
+        "finished_at": history.instant(history.now),
+        "downtime_seconds": downtime_seconds(history, incident_at),
+        "backup_set": facts.get("backup_set") or None,
+        "rto": rto,
+        "rpo": rpo,
+        "phases": collect_phases(history),
+        "checks": checks,
+        "issues": issues,
+        "components": [_component(history, name, state) for name, state in states.items()],
+        "timing": _timing(history, trade, opened),
+        "runs": _runs(history),
+        "steps": [_step(history, step) for step in history.steps],
+        "measurements": _measurements(history),
+        "evidence": _evidence(history, facts),
+        "next_steps": [],
+        "lessons": [],
+    }
+    report["next_steps"] = _next_steps(report)
+    report["lessons"] = _lessons(report)
+    return report
+
+
+def _states(history: History, components: Sequence[str]) -> dict[str, str]:
+    """How far each component asked for came. Configuration that no step is about has no state."""
+    states = {}
+    for name in components:
+        if name == "app_services":
+            done = trade_read_back(history) is not None and gateway_opened(history) is not None
+            states[name] = "open" if done else "closed"
+        elif name != "configuration" or component_state(history, name) != "not_started":
+            states[name] = component_state(history, name)
+    return states
+
+
+def _measurements(history: History) -> dict[str, Any]:
+    """What validate recorded for later: response times, a query plan, what the containers take. The newest counts."""
+    found: dict[str, Any] = {}
+    for step in latest_steps(history):
+        for name in ("response_times", "explain", "containers"):
+            if step.result.get(name):
+                found[name] = step.result[name]
+    return found
+
+
+def _evidence(history: History, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Evidence that was handed over, that of the journal, and what the steps themselves gave, by component."""
+    evidence: dict[str, Any] = dict(facts.get("evidence") or {})
+    for step in latest_steps(history):
+        if step.outcome == "ok" and isinstance(step.result.get("evidence"), Mapping):
+            evidence.setdefault(step.component, {}).update(step.result["evidence"])
+    return {**evidence, "journal": facts.get("journal") or {}}
+
+
+def outcome(states: Mapping[str, str], checks: Sequence[Mapping[str, Any]], issues: Sequence[Issue]) -> str:
+    """success, partial or failed.
+
+    success: every component asked for is verified, application services are open to customers after a trade was read
+    back, every check is good and no issue is an error. partial: at least one datastore is verified. Else failed.
+    """
+    proven = bool(states) and all(state in ("verified", "open", "unchanged") for state in states.values())
+    clean = all(check["ok"] for check in checks) and all(issue["severity"] != "error" for issue in issues)
+    if proven and clean:
+        return "success"
+    back = [name for name, state in states.items() if name in DATASTORES and state == "verified"]
+    return "partial" if back else "failed"
+
+
+def _instant(value: object, issues: list[Issue]) -> str | None:
+    if not value:
+        return None
+    try:
+        return to_iso(parse_iso(str(value)))
+    except ValueError as error:
+        issues.append(_issue("warning", f"incident_at could not be read: {error}", component="recovery"))
+        return None
+
+
+def collect_checks(history: History) -> list[dict[str, Any]]:
+    """The checks that stand: of each step those of the newest run it occurred in."""
+    found = []
+    for step in latest_steps(history):
+        for one in step.checks:
+            found.append(
+                {
+                    "name": str(one["name"]),
+                    "component": str(one.get("component") or step.component),
+                    "expected": one.get("expected"),
+                    "found": one.get("found"),
+                    "ok": one.get("ok") is True,
+                    "phase": step.phase,
+                }
+            )
+    return found
+
+
+def collect_phases(history: History) -> list[dict[str, Any]]:
+    """One row a run, phase and component: from its first start to its last known end."""
+    rows: dict[tuple[int, str, str], list[Step]] = {}
+    for step in history.steps:
+        rows.setdefault((step.run, step.phase, step.component), []).append(step)
+    phases = []
+    for (run, phase, component), steps in rows.items():
+        started = min(step.started for step in steps)
+        ended = max(step.started if step.ended is None else step.ended for step in steps)
+        bad = [step.outcome for step in steps if step.outcome != "ok" and not _still_reporting(history, step)]
+        phases.append(
+            {
+                "name": phase,
+                "component": component,
+                "started_at": history.instant(started),
+                "seconds": round(ended - started, 3),
+                "offset_seconds": round(started, 3),
+                "run": run,
+                "outcome": bad[0] if bad else "ok",
+            }
+        )
+    return sorted(phases, key=lambda row: (row["run"], row["offset_seconds"]))
+
+
+def _still_reporting(history: History, step: Step) -> bool:
+    """The report is written while its own step is at work: that one has no end yet."""
+    return step.phase == "report" and step.outcome == "unfinished" and step.run == max(1, len(history.runs))
+
+
+def collect_issues(
+    history: History,
+    components: Sequence[str],
+    states: Mapping[str, str],
+    rto: Mapping[str, Mapping[str, Any]],
+    rpo: Mapping[str, Mapping[str, Any]],
+    damaged: Sequence[int],
+) -> list[Issue]:
+    """What went wrong or is worth knowing, errors first. What a later run got past is a warning, marked resolved."""
+    issues: list[Issue] = []
+    refused: dict[str, list[Step]] = {}
+    for step in history.steps:
+        if step.outcome == "refused":
+            refused.setdefault(step.component, []).append(step)
+        elif step.outcome != "ok" and not _still_reporting(history, step):
+            issues.append(_step_issue(history, step))
+    for component, steps in refused.items():
+        left = [step for step in steps if not overcome(history, step)]
+        if left:
+            names = ", ".join(f"{step.phase} | {step.name}" for step in left)
+            message = f"not run: {names} ({left[0].says})"
+            issues.append(_issue("error", message, component=component, phase=left[0].phase, error=left[0].error))
+    for step in latest_steps(history):
+        for check in step.checks:
+            if check.get("ok") is not True and step.outcome == "ok":
+                found = f"{check['name']}: expected {check.get('expected')}, found {check.get('found')}"
+                issues.append(_issue("error", found, component=str(check.get("component")), phase=step.phase))
+    blamed = {issue["component"] for issue in issues if issue["severity"] == "error"}
+    for name, state in states.items():
+        if state not in ("verified", "unchanged", "open", "closed") and name not in blamed:
+            issues.append(_issue("error", f"{label(name)} is not verified ({state.replace('_', ' ')})", component=name))
+    if "app_services" in components:
+        if trade_read_back(history) is None:
+            issues.append(_issue("error", "no trade was read back through the gateway", component="app_services"))
+        elif gateway_opened(history) is None:
+            issues.append(_issue("error", "the gateway was not opened to customers", component="app_services"))
+    issues += _objective_issues(rto, rpo)
+    for step in latest_steps(history):
+        issues += _warnings_of(history, step)
+    if damaged:
+        lines = ", ".join(str(number) for number in damaged[:10])
+        issues.append(_issue("warning", f"unreadable lines in the journal: {lines}", component="recovery"))
+    if history.ignored:
+        message = f"{history.ignored} journal entries of an outranked run are kept and do not count"
+        issues.append(_issue("info", message, component="recovery"))
+    issues += [_note(entry) for entry in history.entries if entry["event"] == "note"]
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(issues, key=lambda issue: order[issue["severity"]])
+
+
+def _issue(
+    severity: str,
+    message: str,
+    *,
+    component: str,
+    phase: str | None = None,
+    at: str | None = None,
+    resolved: bool = False,
+    error: Mapping[str, Any] | None = None,
+) -> Issue:
+    told = error or {}
+    return {
+        "severity": severity,
+        "component": component,
+        "phase": phase,
+        "message": message,
+        "code": told.get("code"),
+        "data": told.get("data"),
+        "next_step": told.get("next_step"),
+        "at": at,
+        "resolved": resolved,
+    }
+
+
+def _step_issue(history: History, step: Step) -> Issue:
+    mended = overcome(history, step)
+    message = f"{step.name}: {step.says}"
+    at = history.instant(step.started if step.ended is None else step.ended)
+    severity = "warning" if mended else "error"
+    return _issue(
+        severity, message, component=step.component, phase=step.phase, at=at, resolved=mended, error=step.error
+    )
+
+
+def _warnings_of(history: History, step: Step) -> list[Issue]:
+    """What a step that ended well warned of, and newer backup sets that were passed over."""
+    at = history.instant(step.started)
+    warnings = step.result.get("warnings_found")
+    found = [
+        _issue("warning", str(one), component=step.component, phase=step.phase, at=at)
+        for one in (warnings if isinstance(warnings, list) else [])
+    ]
+    passed = step.result.get("passed_over")
+    for one in passed if isinstance(passed, list) else []:
+        if isinstance(one, Mapping):
+            message = f"the newer backup set {one.get('id')} was passed over: {one.get('reason')}"
+            found.append(_issue("warning", message, component="backup_set", phase=step.phase, at=at))
+    return found
+
+
+def _note(entry: Mapping[str, Any]) -> Issue:
+    told = entry.get("result")
+    result: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    severity = str(result.get("severity"))
+    message = str(result.get("message") or entry.get("name") or "")
+    return _issue(
+        severity if severity in ("error", "warning", "info") else "info",
+        message,
+        component=str(entry.get("component") or "recovery"),
+        phase=entry.get("phase") or None,
+        at=entry.get("at"),
+    )
+
+
+def _objective_issues(rto: Mapping[str, Mapping[str, Any]], rpo: Mapping[str, Mapping[str, Any]]) -> list[Issue]:
+    issues = []
+    for name, time in rto.items():
+        if time["verdict"] in ("late", "missed"):
+            took = "is not back" if time["seconds"] is None else f"took {span(time['seconds'])}"
+            limits = f"target {span(time['target_seconds'])}, maximum {span(time['maximum_seconds'])}"
+            message = f"recovery time of {label(name)} {time['verdict']}: {took} ({limits})"
+            issues.append(_issue("warning", message, component=name))
+    for name, loss in rpo.items():
+        if loss["verdict"] == "missed":
+            message = f"data loss of {label(name)} {span(loss['seconds'])}, allowed {span(loss['target_seconds'])}"
+            issues.append(_issue("warning", message, component=HELD_BY[name]))
+    return issues
+
+
+def _component(history: History, name: str, state: str) -> dict[str, Any]:
+    own = [step for step in latest_steps(history) if step.component == name and step.outcome == "ok"]
+    moved = sum(_whole(step.result.get("bytes")) for step in own if step.phase == "restore")
+    return {
+        "name": name,
+        "state": state,
+        "recovery_point": recovery_point(history, name),
+        "bytes": moved or None,
+        "quarantined": any(step.result.get("quarantined") is True for step in own),
+    }
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _runs(history: History) -> list[dict[str, Any]]:
+    """Each run's start and epoch; the first began before it had the lock, at offset 0."""
+    offsets = [0.0, *history.later_runs]
+    return [
+        {
+            "started_at": history.instant(offset),
+            "offset_seconds": round(offset, 3),
+            "epoch": run.get("epoch"),
+            "holder": run.get("holder"),
+        }
+        for run, offset in zip(history.runs, offsets)
+    ]
+
+
+def _timing(history: History, trade: float | None, opened: float | None) -> dict[str, Any]:
+    until = trade if trade is not None else history.now
+    slowest = slowest_step(history)
+    work: dict[str, float] = {}
+    for step in history.steps:
+        for part, seconds in parts_of(step).items():
+            work[part] = round(work.get(part, 0.0) + seconds, 3)
+    restores = [
+        (step.started, step.ended)
+        for step in history.steps
+        if step.component in DATASTORES and step.phase in ("restore", "verify") and step.ended is not None
+    ]
+    return {
+        "wall_seconds": round(history.now, 3),
+        "first_trade_seconds": None if trade is None else round(trade, 3),
+        "opened_seconds": None if opened is None else round(opened, 3),
+        "orchestration_seconds": round(orchestration_seconds(history, until), 3),
+        "overlap_seconds": round(overlap_seconds(restores), 3),
+        "work_seconds": work,
+        "slowest_step": None if slowest is None else _step(history, slowest),
+    }
+
+
+def _step(history: History, step: Step) -> dict[str, Any]:
+    return {
+        "run": step.run,
+        "phase": step.phase,
+        "component": step.component,
+        "host": step.host,
+        "name": step.name,
+        "started_at": history.instant(step.started),
+        "offset_seconds": round(step.started, 3),
+        "seconds": None if step.seconds is None else round(step.seconds, 3),
+        "outcome": "running" if _still_reporting(history, step) else step.outcome,
+        "changed": step.changed,
+        "parts": {name: round(seconds, 3) for name, seconds in parts_of(step).items()},
+    }
+
+
+def _next_steps(report: Report) -> list[str]:
+    """What to do now, in order: the ways on that unresolved errors name, then the command that goes on."""
+    advice = [issue["next_step"] for issue in report["issues"] if issue["severity"] == "error" and issue["next_step"]]
+    identity = f"-e recovery_id={report['recovery_id']} -e recovery_confirm={report['environment']}"
+    if report["outcome"] == "success":
+        if any(component["quarantined"] for component in report["components"]):
+            advice += [
+                "the data from before is in quarantine; once nobody needs it, free its space: "
+                f"ansible-playbook playbooks/release_quarantine.yml {identity}",
+            ]
+        return advice
+    play = SCENARIOS.get(report["scenario"], SCENARIOS["full"])[1]
+    advice += [f"mend the cause, then go on with the same recovery: ansible-playbook {play} {identity}"]
+    return list(dict.fromkeys(advice))
+
+
+def _lessons(report: Report) -> list[str]:
+    """What the figures alone suggest; people add theirs to report.md."""
+    lessons = []
+    timing = report["timing"]
+    slowest = timing["slowest_step"]
+    if slowest and timing["wall_seconds"]:
+        share = 100 * slowest["seconds"] / timing["wall_seconds"]
+        lessons.append(
+            f"The slowest step was {slowest['phase']} of {label(slowest['component'])}, '{slowest['name']}': "
+            f"{span(slowest['seconds'])}, {share:.0f} % of the time."
+        )
+    if len(report["runs"]) > 1:
+        lessons.append(f"It took {len(report['runs'])} runs; the time between them is part of every figure.")
+    unmeasured = [label(name) for name, loss in report["rpo"].items() if loss["verdict"] == "not_measured"]
+    if unmeasured:
+        lessons.append(f"Data loss was not measured for: {', '.join(unmeasured)}.")
+    return lessons
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
+
+HEADLINES = {"success": "RECOVERY SUCCEEDED", "partial": "RECOVERY IS PARTIAL", "failed": "RECOVERY FAILED"}
+
+
+def card(report: Report, shown_path: str = "") -> list[str]:
+    """The end of the run on the terminal: about a dozen lines of CARD_WIDTH characters, plain ASCII.
+
+    Only a command or a path may be longer: they are there to be copied.
+    """
+    name, _play = SCENARIOS.get(report["scenario"], (report["scenario"], ""))
+    incident = f", incident {report['incident_id']}" if report["incident_id"] else ""
+    asked = {one["name"]: one for one in report["components"]}
+    lines = [f"== {HEADLINES[report['outcome']]} ==".ljust(CARD_WIDTH, "=")]
+    lines += _row("recovery", f"{report['recovery_id']}, {name} of {report['environment']}{incident}")
+    lines += _row("backup set", f"{report['backup_set'] or 'none'}; {_downtime(report)}")
+    for key in ("complete_system", *DATASTORES, "app_services"):
+        if key in asked or (key == "complete_system" and "app_services" in asked):
+            time = report["rto"][key]
+            took = f"{span(time['seconds'])} of {span(time['target_seconds'])}, {_verdict(time)}"
+            lines += _row(label(key).lower(), f"{took:<26}{_beside(report, key, asked.get(key))}")
+    slowest = report["timing"]["slowest_step"]
+    slow = f"; slowest: {slowest['phase']} {slowest['component']} {span(slowest['seconds'])}" if slowest else ""
+    lines += _row("checks", f"{check_count(report)}{slow}")
+    for issue in [one for one in report["issues"] if one["severity"] == "error"][:2]:
+        lines += _row("error", f"{issue['code'] + ' ' if issue['code'] else ''}{issue['message']}")
+    for advice in dict.fromkeys(report["next_steps"][:1] + report["next_steps"][-1:]):
+        lines += _to_copy("next", advice)
+    if shown_path:
+        lines += _to_copy("report", shown_path)
+    lines.append("=" * CARD_WIDTH)
+    return lines
+
+
+def _row(name: str, value: str) -> list[str]:
+    """One line, or two where it is longer; what does not fit into two is cut."""
+    plain = _line(value).encode("ascii", "replace").decode() if "  " not in value else value.rstrip()
+    wrapped = textwrap.wrap(plain, CARD_WIDTH - 23, max_lines=2, placeholder=" ...", drop_whitespace=True) or ["-"]
+    return [f"  {name if number == 0 else '':<21}{line}" for number, line in enumerate(wrapped)]
+
+
+def _to_copy(name: str, value: str) -> list[str]:
+    """A line that must not be cut; its command goes on a line of its own."""
+    head, mark, command = value.partition("ansible-playbook ")
+    if not mark:
+        return [f"  {name:<21}{value}"]
+    return (_row(name, head) if head else [f"  {name}"]) + [f"    {mark}{command}"]
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return str(row["verdict"]).replace("_", " ")
+
+
+def _downtime(report: Report) -> str:
+    if report["downtime_seconds"] is not None:
+        return f"customers were out for {span(report['downtime_seconds'])}"
+    return "customers are in" if report["timing"]["opened_seconds"] is not None else "customers are not in"
+
+
+def _beside(report: Report, name: str, component: Mapping[str, Any] | None) -> str:
+    """What stands behind a component's time on the card: its state and the data lost."""
+    if component is None:
+        orchestration = report["timing"]["orchestration_seconds"]
+        return f"of it orchestration {span(orchestration)}"
+    losses = [
+        (loss, key) for key, loss in report["rpo"].items() if HELD_BY[key] == name and loss["seconds"] is not None
+    ]
+    lost = ""
+    if losses:
+        worst = max((loss for loss, _key in losses), key=lambda loss: loss["seconds"] / (loss["target_seconds"] or 1))
+        lost = f", lost {span(worst['seconds'])} of {span(worst['target_seconds'])}, {_verdict(worst)}"
+    return component["state"].replace("_", " ") + lost
+
+
+def check_count(report: Report) -> str:
+    """`20 of 20 good`."""
+    good = sum(1 for check in report["checks"] if check["ok"])
+    return f"{good} of {len(report['checks'])} good"
+
+
+def markdown(report: Report) -> str:
+    """The report as a recovery event log in Markdown."""
+    name, _play = SCENARIOS.get(report["scenario"], (report["scenario"], ""))
+    affected = ", ".join(label(one["name"]) for one in report["components"]) or "none"
+    facts = [
+        ("Incident", report["incident_id"] or "not given"),
+        ("Type", report["incident_type"] or name),
+        ("Recovery", report["recovery_id"]),
+        ("Environment", report["environment"]),
+        ("Affected components", affected),
+        ("Incident at", short(report["incident_at"]) if report["incident_at"] else "not known"),
+        ("Recovery started", short(report["started_at"])),
+        ("Recovery ended", short(report["finished_at"])),
+        ("Downtime", _downtime(report)),
+        ("Data loss", _worst_loss(report)),
+        ("Backup set", report["backup_set"] or "none"),
+        ("Outcome", f"**{report['outcome']}**"),
+    ]
+    lines = [f"# Recovery event log: {_cell(report['recovery_id'])}", "", "| | |", "| --- | --- |"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in facts]
+    lines += [
+        "",
+        "## Recovery time",
+        "",
+        "| component | time | target | maximum | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for key, time in report["rto"].items():
+        limits = f"{span(time['target_seconds'])} | {span(time['maximum_seconds'])}"
+        lines.append(f"| {label(key)} | {span(time['seconds'])} | {limits} | {time['verdict'].replace('_', ' ')} |")
+    lines += [
+        "",
+        "## Data loss",
+        "",
+        "| data | lost | allowed | recovery point | verdict |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for key, loss in report["rpo"].items():
+        amount = f"{span(loss['seconds'])} | {span(loss['target_seconds'])} | {short(loss['recovery_point'])}"
+        lines.append(f"| {label(key)} | {amount} | {loss['verdict'].replace('_', ' ')} |")
+    lines += [
+        "",
+        "## Course of events",
+        "",
+        "| at | phase | component | took | ended |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in report["phases"]:
+        took = f"{short(row['started_at'])} | {row['name']} | {label(row['component'])} | {span(row['seconds'])}"
+        lines.append(f"| {took} | {row['outcome']} |")
+    lines += ["", "## Checks", "", f"{check_count(report)}.", ""]
+    bad = [check for check in report["checks"] if not check["ok"]]
+    if bad:
+        lines += ["| check | component | expected | found |", "| --- | --- | --- | --- |"]
+        for check in bad:
+            figures = f"{_cell(check['expected'])} | {_cell(check['found'])}"
+            lines.append(f"| {_cell(check['name'])} | {label(check['component'])} | {figures} |")
+        lines.append("")
+    if report["measurements"]:
+        lines += ["## Measured", "", "| | |", "| --- | --- |"]
+        lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in flat_rows(report["measurements"])] + [""]
+    lines += ["## Issues", ""]
+    for issue in report["issues"]:
+        mended = " (resolved by a later run)" if issue["resolved"] else ""
+        code = f"{issue['code']} " if issue["code"] else ""
+        lines.append(f"- **{issue['severity']}**{mended} {label(issue['component'])}: {code}{_line(issue['message'])}")
+    if not report["issues"]:
+        lines.append("None.")
+    lines += ["", "## Next steps", ""]
+    lines += [f"- {_line(one)}" for one in report["next_steps"]] or ["None."]
+    lines += ["", "## Lessons", ""]
+    lines += [f"- {_line(one)}" for one in report["lessons"]]
+    lines += ["- (to be added by the people who were there)", "", "## Evidence", "", "| | |", "| --- | --- |"]
+    lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in flat_rows(report["evidence"])]
+    return "\n".join(lines) + "\n"
+
+
+def _worst_loss(report: Report) -> str:
+    told = [(loss["seconds"], key) for key, loss in report["rpo"].items() if loss["seconds"] is not None]
+    if not told:
+        return "not measured"
+    seconds, key = max(told)
+    return f"at most {span(seconds)} ({label(key).lower()})"
+
+
+def flat_rows(nested: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A nested dictionary as pairs of name and value for a table; nested names are joined, empty values left out."""
+    rows: list[tuple[str, str]] = []
+
+    def flatten(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                flatten(f"{prefix} {key}".strip(), inner)
+        elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+            for number, one in enumerate(value, start=1):
+                named = isinstance(one, Mapping) and one.get("name")
+                flatten(f"{prefix} {named or number}", {k: v for k, v in one.items() if k != "name"} if named else one)
+        elif value not in (None, "", []):
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((prefix.replace("_", " "), shown))
+
+    flatten("", nested)
+    return rows
+
+
+def _line(value: object) -> str:
+    return " ".join(str(value).split())
+
+
+def _cell(value: object) -> str:
+    return _line(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
