@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""InfluxDB, really: written to, backed up, lost, restored by its files; on containers and volumes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "platform3/influxdb:2.7"
+MODULES = "ansible_collections.platform3.recovery.plugins.modules"
+ORGANISATION = "forex-trading"
+SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "AUDUSD")
+DAYS, POINTS_A_DAY = 4, 6000
+SECOND = 1_000_000_000
+DAY = 86400 * SECOND
+TASK = 'option task = {name: "tick-count", every: 1h}\nfrom(bucket: "market-data") |> range(start: -1h) |> count()'
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """stdout of a docker command."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    """A port on 127.0.0.1 that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Platform:
+    """One InfluxDB under a Compose project of its own."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.id = f"test-{secrets.token_hex(6)}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.token = token
+        for name, value in (("influxdb_token", token), ("influxdb_password", secrets.token_hex(12))):
+            (folder / name).write_text(value)
+        label = {"platform3.recovery.environment": self.id}
+        service = {
+            "image": IMAGE,
+            "labels": label,
+            "container_name": self.id,
+            "ports": [f"127.0.0.1:{self.port}:8086"],
+            "environment": {"PLATFORM3_ENVIRONMENT_ID": self.id},
+            "volumes": [
+                "influxdb-data:/var/lib/platform3",
+                f"{ROOT}/lab/config/influxdb/influxdb.yml:/etc/platform3/influxdb.yml:ro",
+                f"{folder}/influxdb_token:/run/secrets/influxdb_token:ro",
+                f"{folder}/influxdb_password:/run/secrets/influxdb_password:ro",
+            ],
+        }
+        compose = {
+            "services": {"influxdb": service},
+            "volumes": {"influxdb-data": {"labels": label}},
+            "networks": {"default": {"labels": label}},
+        }
+        (folder / "compose.yaml").write_text(json.dumps(compose))
+
+    @property
+    def volume(self) -> str:
+        """The engine's name of the volume."""
+        return f"{self.id}_influxdb-data"
+
+    @property
+    def api(self) -> InfluxApi:
+        """The server, as the operator."""
+        return InfluxApi(self.url, self.token)
+
+    def compose(self, *arguments: str) -> str:
+        """Run Compose on the project."""
+        return docker("compose", "-p", self.id, "-f", f"{self.folder}/compose.yaml", *arguments)
+
+    def start(self) -> None:
+        """A new, empty, serving InfluxDB."""
+        self.compose("run", "--rm", "-T", "influxdb", "initialise")
+        self.compose("up", "--detach")
+        self.api.await_ready(30)
+
+    def clean(self) -> None:
+        """Everything this platform made goes away."""
+        names = docker("ps", "--all", "--quiet", "--filter", f"label=platform3.recovery.environment={self.id}").split()
+        if names:
+            docker("rm", "--force", "--volumes", *names, check=False)
+        self.compose("down", "--volumes", "--timeout", "1")
+
+    def process(self, name: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
+        """A module, started as Ansible does, its input in a file."""
+        given = self.folder / f"{name}-{secrets.token_hex(4)}.json"
+        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+        return subprocess.Popen(
+            [sys.executable, "-m", f"{MODULES}.{name}", str(given)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
+        )
+
+    def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A module's result."""
+        out, error = self.process(name, arguments).communicate(timeout=180)
+        assert out.strip(), error
+        result: dict[str, Any] = json.loads(out)
+        assert self.token not in out
+        return result
+
+    def server(self) -> dict[str, Any]:
+        """The inputs that name the server."""
+        return {"url": self.url, "token": self.token, "organisation": ORGANISATION}
+
+    def backup(self, folder: Path, **more: Any) -> dict[str, Any]:
+        """The result of influxdb_backup into folder."""
+        folder.mkdir(exist_ok=True)
+        fence = {"recovery_id": "backup-1", "epoch": 1}
+        inputs = {"set_path": str(folder), "buckets": ["market-data", "analytics"], "container": self.id, **more}
+        return self.run("influxdb_backup", {**self.server(), "fence": fence, **inputs})
+
+    def restore_inputs(self, taken: Taken, recovery: str, epoch: int, **more: Any) -> dict[str, Any]:
+        """The inputs of influxdb_restore."""
+        return {
+            **self.server(),
+            "fence": {"recovery_id": recovery, "epoch": epoch},
+            "compose": {"project": self.id, "directory": str(self.folder), "files": ["compose.yaml"]},
+            "service": "influxdb",
+            "volume": "influxdb-data",
+            "image": IMAGE,
+            "environment_id": self.id,
+            "set_path": str(taken.folder),
+            "content": taken.content,
+            "artefacts": taken.artefacts,
+            "start_timeout_seconds": 30,
+            **more,
+        }
+
+    def restore(self, taken: Taken, recovery: str = "recovery-1", epoch: int = 2, **more: Any) -> dict[str, Any]:
+        """The result of influxdb_restore."""
+        return self.run("influxdb_restore", self.restore_inputs(taken, recovery, epoch, **more))
+
+    def verify(self, taken: Taken, **more: Any) -> dict[str, Any]:
+        """The result of influxdb_verify_info."""
+        fence = {"recovery_id": "recovery-1", "epoch": 2}
+        inputs = {"content": taken.content, "buckets": ["market-data"], "probe_bucket": "analytics", **more}
+        return self.run("influxdb_verify_info", {**self.server(), "fence": fence, **inputs})
+
+    def in_volume(self, script: str) -> str:
+        """What a bash script in the volume prints."""
+        return docker("run", "--rm", "--volume", f"{self.volume}:/v", "--workdir", "/v", IMAGE, "bash", "-euc", script)
+
+    def count(self, flux: str, bucket: str = "market-data") -> int:
+        """Sum of the counts of what a pipe behind from() lets through."""
+        organisation = self.api.json("/api/v2/orgs")["orgs"][0]["id"]
+        rows = self.api.query(organisation, f'from(bucket: "{bucket}") |> range(start: 0) {flux} |> count()')
+        return sum(int(row["_value"]) for row in rows)
+
+
+class Taken:
+    """A backup set's part, and what the server held when it was taken."""
+
+    def __init__(self, folder: Path, result: dict[str, Any], facts: dict[str, Any]) -> None:
+        assert "failed" not in result, result
+        self.folder = folder
+        self.content: dict[str, Any] = result["content"]
+        self.artefacts: list[dict[str, Any]] = result["artefacts"]
+        self.facts = facts
+
+    def copy(self, folder: Path) -> Taken:
+        """The same in another folder, to be damaged there."""
+        shutil.copytree(self.folder, folder)
+        result = {"content": json.loads(json.dumps(self.content)), "artefacts": json.loads(json.dumps(self.artefacts))}
+        return Taken(folder, result, self.facts)
+
+    def largest(self) -> dict[str, Any]:
+        """The record of the largest shard archive."""
+        return max((one for one in self.artefacts if one["kind"] == "shard"), key=lambda one: int(one["bytes"]))
+
+    def bucket(self, name: str) -> dict[str, Any]:
+        """The content of a bucket."""
+        return next(one for one in self.content["buckets"] if one["name"] == name)
+
+
+def seed(platform: Platform) -> dict[str, Any]:
+    """Points over some days, some of them deleted, and all that metadata can hold."""
+    api = platform.api
+    organisation = api.json("/api/v2/orgs")["orgs"][0]["id"]
+    buckets = {one["name"]: one["id"] for one in api.json("/api/v2/buckets")["buckets"]}
+    rules = [{"type": "expire", "everySeconds": 90 * 86400, "shardGroupDurationSeconds": 86400}]
+    api.json(f"/api/v2/buckets/{buckets['market-data']}", "PATCH", {"retentionRules": rules})
+    made = api.json("/api/v2/buckets", "POST", {"orgID": organisation, "name": "analytics", "retentionRules": rules})
+    buckets["analytics"] = made["id"]
+    start = time.time_ns() - DAYS * DAY
+    for day in range(DAYS):
+        step = DAY // POINTS_A_DAY
+        lines = (
+            f"ticks,symbol={SYMBOLS[number % 4]} bid=1.{number},ask=1.{number + 1},volume={number}i "
+            f"{start + day * DAY + number * step}"
+            for number in range(POINTS_A_DAY)
+        )
+        api.write(organisation, buckets["market-data"], "\n".join(lines))
+    api.write(organisation, buckets["analytics"], f"candles,symbol=EURUSD open=1.0,close=2.0 {start + DAY}")
+    whole = iso_of(start), iso_of(start + DAYS * DAY)
+    api.delete(organisation, buckets["market-data"], *whole, 'symbol="USDJPY"')
+    api.delete(organisation, buckets["market-data"], iso_of(start), iso_of(start + DAY // 2), 'symbol="EURUSD"')
+    task = api.json("/api/v2/tasks", "POST", {"orgID": organisation, "flux": TASK})
+    dashboard = api.json("/api/v2/dashboards", "POST", {"orgID": organisation, "name": "Market overview"})
+    resource = {"type": "buckets", "id": buckets["market-data"], "orgID": organisation}
+    scoped = api.json(
+        "/api/v2/authorizations",
+        "POST",
+        {
+            "orgID": organisation,
+            "description": "market data",
+            "permissions": [{"action": action, "resource": resource} for action in ("read", "write")],
+        },
+    )
+    return {
+        "organisation": organisation,
+        "buckets": buckets,
+        "task": task["id"],
+        "dashboard": dashboard["id"],
+        "scoped_token": scoped["token"],
+    }
+
+
+def iso_of(time_ns: int) -> str:
+    """Whole seconds as the server takes them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns // SECOND))
+
+
+class Writer(threading.Thread):
+    """Writes a point every few milliseconds, `late_seconds` old, until it is stopped."""
+
+    def __init__(self, platform: Platform, facts: dict[str, Any], late_seconds: int = 0) -> None:
+        super().__init__(daemon=True)
+        self._api, self._facts, self._late = platform.api, facts, late_seconds * SECOND
+        self._stopping = threading.Event()
+        self.written = 0
+
+    def run(self) -> None:
+        """Write."""
+        while not self._stopping.wait(0.003):
+            line = f"ticks,symbol=NZDUSD bid=1.5,ask=1.6,volume=1i {time.time_ns() - self._late}"
+            self._api.write(self._facts["organisation"], self._facts["buckets"]["market-data"], line)
+            self.written += 1
+
+    def __enter__(self) -> Writer:
+        self.start()
+        while not self.written:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stopping.set()
+        self.join()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, dict[str, Any]]]:
+    """A seeded server and what was seeded."""
+    platform = Platform(tmp_path_factory.mktemp("source") / "platform", secrets.token_hex(24))
+    try:
+        platform.start()
+        yield platform, seed(platform)
+    finally:
+        platform.clean()
+
+
+@pytest.fixture(scope="module")
+def taken(source: tuple[Platform, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Taken:
+    """A backup that was taken while points were being written."""
+    platform, facts = source
+    folder = tmp_path_factory.mktemp("sets") / "20261123T051700Z"
+    with Writer(platform, facts) as writer:
+        before = writer.written
+        result = platform.backup(folder, settle_seconds=5)
+        assert writer.written > before
+    return Taken(folder, result, facts)
+
+
+@pytest.fixture
+def target(tmp_path: Path, source: tuple[Platform, dict[str, Any]]) -> Iterator[Platform]:
+    """Another environment, of which nothing exists yet; its operator token is the same."""
+    platform = Platform(tmp_path / "target", source[0].token)
+    try:
+        yield platform
+    finally:
+        platform.clean()
+
+
+def live_points() -> int:
+    """Field values of the seed that were not deleted."""
+    quarter = DAYS * POINTS_A_DAY // 4
+    return 3 * (3 * quarter - POINTS_A_DAY // 8)
+
+
+def test_a_set_holds_what_the_server_held(taken: Taken) -> None:
+    """Figures, files and their hashes, modes; no token in clear outside of the metadata files."""
+    market = taken.bucket("market-data")
+    assert market["values"] >= live_points()
+    assert market["shards"] >= DAYS
+    assert {one["path"].split("/")[0] for one in taken.artefacts} == {"influxdb"}
+    written = {str(path.relative_to(taken.folder)) for path in taken.folder.rglob("*") if path.is_file()}
+    assert written == {one["path"] for one in taken.artefacts}
+    for one in taken.artefacts:
+        path = taken.folder / one["path"]
+        assert (path.stat().st_size, path.stat().st_mode & 0o077) == (one["bytes"], 0)
+    assert taken.facts["scoped_token"] not in json.dumps(taken.content)
+
+
+def test_a_restore_brings_everything_back_and_nothing_that_was_deleted(target: Platform, taken: Taken) -> None:
+    """Counts, ids, tokens, task, dashboard; deleted points stay deleted; the server takes writes."""
+    result = target.restore(taken)
+    assert "failed" not in result, result
+    assert (result["recovery_point"], result["quarantined"]) == (taken.content["recovery_point"], False)
+    seeded = target.count('|> filter(fn: (r) => r._measurement == "ticks" and r.symbol != "NZDUSD")')
+    assert seeded == live_points()
+    assert target.count('|> filter(fn: (r) => r.symbol == "USDJPY")') == 0
+    assert target.api.json(f"/api/v2/tasks/{taken.facts['task']}")["name"] == "tick-count"
+    assert target.api.json(f"/api/v2/dashboards/{taken.facts['dashboard']}")["name"] == "Market overview"
+    verified = target.verify(taken, scoped_tokens={"market-data-service": taken.facts["scoped_token"]})
+    assert "failed" not in verified, verified
+    names = {one["name"]: one for one in verified["checks"]}
+    assert names["values in bucket market-data"]["found"] == taken.bucket("market-data")["values"]
+    assert names["token market-data-service is accepted"]["ok"]
+    assert names["a write to bucket analytics"]["ok"]
+    assert target.count('|> filter(fn: (r) => r._measurement == "recovery_probe")', "analytics") == 0
+
+
+def test_a_second_run_with_the_same_id_leaves_the_data_alone(target: Platform, taken: Taken) -> None:
+    """Points written since the first run stay."""
+    target.restore(taken)
+    api, facts = target.api, taken.facts
+    api.write(facts["organisation"], facts["buckets"]["analytics"], f"candles,symbol=X open=1.0 {time.time_ns()}")
+    again = target.restore(taken, epoch=3)
+    assert ("failed" not in again, again.get("bytes")) == (True, 0)
+    assert target.count('|> filter(fn: (r) => r.symbol == "X")', "analytics") == 1
+
+
+def test_a_run_killed_halfway_is_gone_on_with(target: Platform, taken: Taken, tmp_path: Path) -> None:
+    """The reader of the largest shard hangs, the run is killed there; the next one ends as if nothing had been."""
+    damaged = taken.copy(tmp_path / "set")
+    path = damaged.folder / damaged.largest()["path"]
+    path.unlink()
+    os.mkfifo(path)
+    process = target.process("influxdb_restore", target.restore_inputs(damaged, "recovery-1", 2))
+    deadline = time.monotonic() + 30
+    while not docker("ps", "--quiet", "--filter", f"name=platform3-one-shot-{target.volume}-2"):
+        assert time.monotonic() < deadline, "the one-shot container never came"
+        time.sleep(0.05)
+    while "influxd.bolt" not in target.in_volume("ls restore-recovery-1 2>/dev/null || true"):
+        assert time.monotonic() < deadline, "nothing was unpacked before the kill"
+    process.kill()
+    process.communicate()
+    left = target.in_volume("ls").split()
+    assert "restore-recovery-1" in left
+    assert not {"data", "swap-recovery-1"} & set(left), left
+    result = target.restore(taken, epoch=3)
+    assert "failed" not in result, result
+    verified = target.verify(taken)
+    assert "failed" not in verified, verified
+    assert docker("ps", "--all", "--quiet", "--filter", f"name=platform3-one-shot-{target.volume}") == ""
+
+
+def test_a_flipped_bit_is_refused_before_the_exchange(target: Platform, taken: Taken, tmp_path: Path) -> None:
+    """The live data keeps its bytes and its server."""
+    target.restore(taken)
+    digest = "find data -type f ! -name '*.wal' ! -path '*/index/*' | sort | xargs sha256sum"
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", target.id)
+    before = target.in_volume(digest)
+    damaged = taken.copy(tmp_path / "set")
+    path = damaged.folder / damaged.largest()["path"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    result = target.restore(damaged, recovery="recovery-2", epoch=3)
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-707")
+    assert damaged.largest()["path"] in result["error"]["attempted"]
+    assert target.in_volume(digest) == before
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", target.id) == started
+    assert target.in_volume("ls quarantine") == "recovery-1"
+
+
+def test_a_missing_archive_is_refused_before_anything_is_touched(
+    target: Platform, taken: Taken, tmp_path: Path
+) -> None:
+    """A shard of the content without an artefact is not merely warned of."""
+    damaged = taken.copy(tmp_path / "set")
+    damaged.artefacts.remove(damaged.largest())
+    result = target.restore(damaged)
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-701")
+    assert docker("volume", "ls", "--quiet", "--filter", f"name={target.volume}") == ""
+
+
+def test_the_current_operator_token_is_set_again(target: Platform, taken: Taken, source: Any) -> None:
+    """The token was renewed after the backup: the new one works after the restore, the old one does not."""
+    target.token = f"renewed-{secrets.token_hex(24)}"
+    result = target.restore(taken)
+    assert "failed" not in result, result
+    assert result["operator_token_set"]
+    assert not InfluxApi(target.url, source[0].token).accepts_token(taken.facts["organisation"])
+    verified = target.verify(taken, scoped_tokens={"market-data-service": taken.facts["scoped_token"]})
+    assert "failed" not in verified, verified
+    # The rewritten metadata file is one that the server goes on writing to.
+    made = target.api.json("/api/v2/authorizations")["authorizations"]
+    assert len(made) == len(taken.content["inventory"]["authorisations"])
+    docker("restart", "--time", "5", target.id)
+    target.api.await_ready(30)
+    assert target.api.accepts_token(taken.facts["organisation"])
+
+
+def test_an_expired_shard_is_left_out(target: Platform, taken: Taken) -> None:
+    """Neither restored nor expected."""
+    content = json.loads(json.dumps(taken.content))
+    shards = [one for one in content["shards"] if one["bucket_id"] == taken.facts["buckets"]["market-data"]]
+    oldest = min(shards, key=lambda one: str(one["starts_at"]))
+    oldest["retention_seconds"] = 86400
+    result = target.restore(taken, content=content)
+    assert (result.get("failed"), result.get("expired")) == (None, [oldest["id"]])
+    verified = target.verify(taken, content=content)
+    assert "failed" not in verified, verified
+    lost = target.verify(taken)
+    assert (lost.get("failed"), lost["error"]["code"]) == (True, "PRC-711")
+
+
+def test_verify_names_what_differs(target: Platform, taken: Taken) -> None:
+    """A deleted point, a task less and a foreign token are each found."""
+    target.restore(taken)
+    api, facts = target.api, taken.facts
+    begin, end = iso_of(time.time_ns() - 2 * DAY), iso_of(time.time_ns() - DAY)
+    api.delete(facts["organisation"], facts["buckets"]["market-data"], begin, end, 'symbol="GBPUSD"')
+    api.json(f"/api/v2/tasks/{facts['task']}", "DELETE")
+    result = target.verify(taken, scoped_tokens={"stranger": "no such token"})
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-711")
+    bad = {one["name"] for one in result["checks"] if not one["ok"]}
+    assert {"values in bucket market-data", "tasks with their ids", "token stranger is accepted"} <= bad
+    assert "points in bucket analytics" not in bad
+
+
+def test_late_points_make_the_backup_look_further_back(source: tuple[Platform, dict[str, Any]], tmp_path: Path) -> None:
+    """Points arrive a minute late while the settling time is a second: taken again, until the figures hold."""
+    platform, facts = source
+    with Writer(platform, facts, late_seconds=60) as writer:
+        started = time.time()
+        result = platform.backup(tmp_path / "set", settle_seconds=2)
+        assert writer.written > 10
+    busy = max(result["content"]["shards"], key=lambda one: str(one["settled_before"]))
+    market = [one for one in result["content"]["shards"] if one["bucket_id"] == facts["buckets"]["market-data"]]
+    newest = max(market, key=lambda one: str(one["starts_at"]))
+    assert newest["settled_before"] < iso_of(int((started - 60) * SECOND)), (newest, busy)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code"),
+    [
+        ({"buckets": ["no-such-bucket"]}, "PRC-706"),
+        ({"buckets": ["_monitoring"]}, "PRC-706"),
+        ({"organisation": "another"}, "PRC-706"),
+        ({"token": "wrong"}, "PRC-703"),
+        ({"url": "http://127.0.0.1:9"}, "PRC-703"),
+    ],
+)
+def test_a_backup_of_the_wrong_thing_fails(
+    source: tuple[Platform, dict[str, Any]], tmp_path: Path, inputs: dict[str, Any], code: str
+) -> None:
+    """An unknown or empty bucket, a wrong organisation, a wrong token, no server."""
+    result = source[0].backup(tmp_path / "set", settle_seconds=5, **inputs)
+    assert (result.get("failed"), result["error"]["code"]) == (True, code)
