@@ -9,8 +9,9 @@ import http.client
 import json
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 CALL_TIMEOUT_SECONDS = 5.0
@@ -126,7 +127,7 @@ def poll(
         time.sleep(interval_seconds)
 
 
-def verdict_of(service: str, gateway_service: str, health: Optional[Answer]) -> str:
+def verdict_of(service: str, gateway_service: str, health: Answer | None) -> str:
     """How a service is by the gateway's /health: "ok", or what is said instead.
 
     The gateway itself is well once it answers, whatever it says of others.

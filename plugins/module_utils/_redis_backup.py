@@ -9,8 +9,9 @@ import os
 import re
 import subprocess
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL, docker, last_line
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
@@ -18,7 +19,11 @@ from ansible_collections.platform3.recovery.plugins.module_utils._hashing import
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys import COUNT_LUA, Count, parse_count
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import COUNT_SCRATCH, START_SCRATCH
-from ansible_collections.platform3.recovery.plugins.module_utils._volume import COMPONENT_LABEL, EPOCH_LABEL, RECOVERY_LABEL
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import (
+    COMPONENT_LABEL,
+    EPOCH_LABEL,
+    RECOVERY_LABEL,
+)
 
 if TYPE_CHECKING:
     import redis
@@ -76,11 +81,28 @@ def prove(saved: Saved, image: str, environment_id: str, fence: Mapping[str, Any
     """
     folder, name = os.path.split(saved.path)
     settings = saved.settings
-    arguments = ["run", "--rm", "--init", "--name", f"platform3-redis-proof-{uuid.uuid4().hex[:12]}", "--network", "none"]
+    arguments = [
+        "run",
+        "--rm",
+        "--init",
+        "--name",
+        f"platform3-redis-proof-{uuid.uuid4().hex[:12]}",
+        "--network",
+        "none",
+    ]
     arguments += ["--label", f"{ENVIRONMENT_LABEL}={environment_id}", "--label", f"{COMPONENT_LABEL}=redis-proof"]
     arguments += ["--label", f"{RECOVERY_LABEL}={fence['recovery_id']}", "--label", f"{EPOCH_LABEL}={fence['epoch']}"]
     # root inside, since the store's files need not be readable for the image's user; the folder is read-only.
-    arguments += ["--user", "0:0", "--volume", f"{folder}:/set:ro", image, "bash", "-euc", _PROVE + START_SCRATCH + COUNT_SCRATCH]
+    arguments += [
+        "--user",
+        "0:0",
+        "--volume",
+        f"{folder}:/set:ro",
+        image,
+        "bash",
+        "-euc",
+        _PROVE + START_SCRATCH + COUNT_SCRATCH,
+    ]
     arguments += ["bash", "/set", name, settings["databases"], settings["appenddirname"], settings["appendfilename"]]
     done = docker([*arguments, COUNT_LUA], timeout_seconds=PROVE_TIMEOUT_SECONDS, check=False)
     if done.returncode != 0:
@@ -88,7 +110,9 @@ def prove(saved: Saved, image: str, environment_id: str, fence: Mapping[str, Any
     made_at = re.search(r"AUX FIELD ctime = '(\d+)'", done.stdout)
     if made_at is None or int(made_at.group(1)) < saved.at_ms // 1000:
         shown = made_at.group(1) if made_at else "at an unknown time"
-        raise _not_proven(saved.path, f"it was made {shown}, before the save that was asked for at {saved.at_ms // 1000}")
+        raise _not_proven(
+            saved.path, f"it was made {shown}, before the save that was asked for at {saved.at_ms // 1000}"
+        )
     return parse_count(done.stdout.strip().splitlines()[-1])
 
 

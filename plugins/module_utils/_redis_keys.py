@@ -11,7 +11,8 @@ bucket_minutes minutes (since 1970) in which they expire.
 from __future__ import annotations
 
 import json
-from typing import Any, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
 
@@ -109,16 +110,16 @@ def without_empty(count: Mapping[str, Mapping[str, Any]]) -> Count:
 
 def total(entry: Mapping[str, Any]) -> int:
     """Keys of one database when it was counted."""
-    return int(entry["persistent"]) + sum(keys for _bucket, keys in entry["expiring"])
+    return int(entry["persistent"]) + sum(int(keys) for _bucket, keys in entry["expiring"])
 
 
-def regroup(expiring: list[list[int]], from_minutes: int, to_minutes: int) -> list[list[int]]:
-    """Expiring keys in buckets of to_minutes, a multiple of from_minutes."""
+def regroup(expiring: Sequence[Sequence[int]], from_minutes: int, to_minutes: int) -> dict[int, int]:
+    """Expiring keys by bucket of to_minutes, a multiple of from_minutes, in order."""
     grouped: dict[int, int] = {}
     for bucket, keys in expiring:
         wider = bucket * from_minutes // to_minutes
         grouped[wider] = grouped.get(wider, 0) + keys
-    return [[bucket, grouped[bucket]] for bucket in sorted(grouped)]
+    return {bucket: grouped[bucket] for bucket in sorted(grouped)}
 
 
 def coarsen(count: Mapping[str, Mapping[str, Any]], buckets: int = MAXIMUM_BUCKETS) -> Count:
@@ -127,7 +128,7 @@ def coarsen(count: Mapping[str, Mapping[str, Any]], buckets: int = MAXIMUM_BUCKE
     for database, entry in count.items():
         width, expiring = entry["bucket_minutes"], entry["expiring"]
         while len(expiring) > buckets:
-            expiring = regroup(expiring, width, width * 2)
+            expiring = [list(row) for row in regroup(expiring, width, width * 2).items()]
             width *= 2
         coarse[database] = {**entry, "bucket_minutes": width, "expiring": expiring}
     return coarse
@@ -138,7 +139,7 @@ def subtract(count: Mapping[str, Mapping[str, Any]], dropped: Mapping[str, Mappi
     left: Count = {}
     for database, entry in count.items():
         gone = dropped.get(database, {"persistent": 0, "expiring": []})
-        gone_by_bucket = dict(regroup(gone["expiring"], 1, entry["bucket_minutes"]))
+        gone_by_bucket = regroup(gone["expiring"], 1, entry["bucket_minutes"])
         expiring = [[bucket, max(0, keys - gone_by_bucket.get(bucket, 0))] for bucket, keys in entry["expiring"]]
         left[database] = {
             **entry,
@@ -195,8 +196,8 @@ def _difference(wanted: Mapping[str, Any], got: Mapping[str, Any], at_ms: int) -
     if not least <= got["persistent"] <= wanted["persistent"]:
         return f"{got['persistent']} keys without a time to live instead of {wanted['persistent']}"
     width = wanted["bucket_minutes"]
-    wanted_by_bucket = dict(wanted["expiring"])
-    got_by_bucket = dict(regroup(got["expiring"], 1, width))
+    wanted_by_bucket: dict[int, int] = dict(wanted["expiring"])
+    got_by_bucket = regroup(got["expiring"], 1, width)
     for bucket in sorted({*wanted_by_bucket, *got_by_bucket}):
         most, number = wanted_by_bucket.get(bucket, 0), got_by_bucket.get(bucket, 0)
         starts_at, ends_at = bucket * width * MINUTE_MILLISECONDS, (bucket + 1) * width * MINUTE_MILLISECONDS

@@ -9,8 +9,9 @@ import hashlib
 import json
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import last_line
@@ -107,7 +108,11 @@ def restore_beside(
     copied = time.monotonic()
 
     progress.start("load the snapshot and count its keys")
-    scratch = [folder, "dump.rdb", *(snapshot.settings[name] for name in ("databases", "appenddirname", "appendfilename"))]
+    scratch = [
+        folder,
+        "dump.rdb",
+        *(snapshot.settings[name] for name in ("databases", "appenddirname", "appendfilename")),
+    ]
     answer = _scratch(worker, snapshot, START_SCRATCH + COUNT_SCRATCH, [*scratch, COUNT_LUA])
     at_ms, found = parse_count(answer)
     expected: Count = {name: dict(entry) for name, entry in snapshot.content["keys"].items()}
@@ -170,19 +175,22 @@ def _copy(worker: VolumeWorker, snapshot: Snapshot, target: str, progress: Progr
     digest = hashlib.sha256()
     moved = 0
     argv = worker.exec_argv(["bash", "-euc", 'cat > "$1"', "bash", target], interactive=True)
-    with open(snapshot.path, "rb", buffering=0) as source:
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as copy:
-            assert copy.stdin is not None and copy.stderr is not None
-            try:
-                while chunk := source.read(CHUNK_BYTES):
-                    digest.update(chunk)
-                    copy.stdin.write(chunk)
-                    moved += len(chunk)
-                    progress.advance(len(chunk))
-                copy.stdin.close()
-            except BrokenPipeError:
-                pass
-            said = last_line(copy.stderr.read().decode(errors="replace"))
+    said = ""
+    with (
+        open(snapshot.path, "rb", buffering=0) as source,
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as copy,
+    ):
+        assert copy.stdin is not None and copy.stderr is not None
+        try:
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                copy.stdin.write(chunk)
+                moved += len(chunk)
+                progress.advance(len(chunk))
+            copy.stdin.close()
+        except BrokenPipeError:
+            pass
+        said = last_line(copy.stderr.read().decode(errors="replace"))
     if copy.returncode != 0:
         raise cannot_restore(
             snapshot,
@@ -208,7 +216,7 @@ def _scratch(worker: VolumeWorker, snapshot: Snapshot, script: str, arguments: S
             snapshot,
             "PRC-605",
             last_line(done.stderr) or last_line(done.stdout) or f"the scratch server failed ({done.returncode})",
-            "choose another backup set (recovery_backup_set), or mend what is named and go on with the same recovery_id",
+            "choose another backup set (recovery_backup_set), or mend what is named and go on with this recovery_id",
         )
     return done.stdout.strip()
 

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
 
 COMPONENT = "app_services"
 
 
-def amount(value: Any) -> Optional[Decimal]:
+def amount(value: Any) -> Decimal | None:
     """A figure of money or lots as an exact number of cents, however the API writes it; None where it is none."""
     try:
-        return Decimal(str(value)).quantize(Decimal("0.01"))
+        exact = Decimal(str(value)).quantize(Decimal("0.01"))
     except (InvalidOperation, ValueError):
         return None
+    return exact if exact.is_finite() else None
 
 
-def shown(value: Optional[Decimal]) -> str:
+def shown(value: Decimal | None) -> str:
     """A figure for a check."""
     return "none" if value is None else str(value)
 
 
-def age_seconds(at: Any, now: datetime) -> Optional[float]:
+def age_seconds(at: Any, now: datetime) -> float | None:
     """Seconds since an ISO 8601 time with an offset; None where it is no such time (a naive one is none)."""
     try:
         then = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
@@ -54,7 +56,9 @@ def judge_freshness(symbol: str, at: Any, now: datetime, maximum_seconds: float)
 def judge_stream(ticks: Sequence[Any]) -> Check:
     """A live stream moves: two ticks that differ."""
     different = {json.dumps(tick, sort_keys=True) for tick in ticks}
-    return check("live stream of prices", COMPONENT, "at least 2 different ticks", len(different), ok=len(different) >= 2)
+    return check(
+        "live stream of prices", COMPONENT, "at least 2 different ticks", len(different), ok=len(different) >= 2
+    )
 
 
 def judge_account(account: Any) -> list[Check]:
@@ -63,7 +67,13 @@ def judge_account(account: Any) -> list[Check]:
     equity, used, free = (amount(given.get(name)) for name in ("equity", "used_margin", "free_margin"))
     expected = None if equity is None or used is None else equity - used
     return [
-        check("free margin of the recovery's account", COMPONENT, shown(expected), shown(free), ok=free is not None and free == expected)
+        check(
+            "free margin of the recovery's account",
+            COMPONENT,
+            shown(expected),
+            shown(free),
+            ok=free is not None and free == expected,
+        )
     ]
 
 
@@ -74,7 +84,7 @@ def position_of(positions: Any, symbol: str) -> Decimal:
     return sum((amount(one.get("quantity")) or Decimal(0) for one in held), Decimal("0.00"))
 
 
-def judge_row(name: str, row: Optional[Sequence[Any]], compare: str) -> Check:
+def judge_row(name: str, row: Sequence[Any] | None, compare: str) -> Check:
     """The one row (expected, found) of a consistency query; compare is `equal` or `at_least`."""
     if row is None or len(row) != 2 or row[0] is None or row[1] is None:
         return check(name, COMPONENT, "a row of two figures", str(row), ok=False)

@@ -94,9 +94,19 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             VALIDATED,
             "mend platform_open_argv in the inventory, then go on with the same recovery_id",
         )
-    answer = poll(Gateway(given["gateway_url"]).admits_customers, lambda one: one.status == 401, given["timeout_seconds"])
+    answer = poll(
+        Gateway(given["gateway_url"]).admits_customers, lambda one: one.status == 401, given["timeout_seconds"]
+    )
     checks = require(
-        [check("a customer's login is judged, not turned away", "app_services", "401", answer.shown(), ok=answer.status == 401)],
+        [
+            check(
+                "a customer's login is judged, not turned away",
+                "app_services",
+                "401",
+                answer.shown(),
+                ok=answer.status == 401,
+            )
+        ],
         "PRC-804",
         "open the platform to customers",
         VALIDATED,

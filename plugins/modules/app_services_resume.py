@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: app_services_resume
 short_description: Start the application services tier by tier, closed to customers
 description:
-  - Closes the platform to its customers, tells the gateway the recovery's epoch, then starts the tiers in order. Each
-    tier's services are waited for by the gateway's own C(/health), polled each 100 ms.
+  - Closes the platform to its customers, tells the gateway the recovery's epoch, then starts the tiers in order, and
+    waits until the gateway's own C(/health), polled each 100 ms, says that every service is well.
   - Proves in the end that a customer is turned away with 503.
 version_added: 0.1.0
 author:
@@ -58,7 +58,7 @@ options:
     type: dict
     default: {}
   timeout_seconds:
-    description: How long a tier may take to be well.
+    description: How long all services may take to be well.
     type: int
     default: 90
 """
@@ -93,14 +93,26 @@ parts:
 import os
 import subprocess
 import time
-from typing import Any, Optional
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import COMPOSE_ARGUMENTS, compose_of, last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
+    COMPOSE_ARGUMENTS,
+    Compose,
+    compose_of,
+    last_line,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._gateway import POLL_SECONDS, Answer, Gateway, poll, verdict_of
+from ansible_collections.platform3.recovery.plugins.module_utils._gateway import (
+    POLL_SECONDS,
+    Answer,
+    Gateway,
+    poll,
+    verdict_of,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 
@@ -154,19 +166,18 @@ def write_epoch(path: str, epoch: int) -> None:
 class Watch:
     """Asks how services are: the gateway about all it knows, the others at their own addresses."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.gateway = Gateway(given["gateway_url"])
-        self.gateway_service = str(given["gateway_service"])
-        self.urls: dict[str, str] = given["health_urls"]
-        self.started: list[str] = []
+    def __init__(self, gateway: Gateway, gateway_service: str, urls: dict[str, str]) -> None:
+        self.gateway = gateway
+        self.gateway_service = gateway_service
+        self.urls = urls
         self.verdicts: dict[str, str] = {}
 
-    def look(self) -> None:
-        """Ask about every service that was started and is not known to be well."""
-        health: Optional[Answer] = None
-        if self.gateway_service in self.started:
+    def look(self, services: list[str]) -> None:
+        """Ask about these services; `verdicts` holds what was said."""
+        health: Answer | None = None
+        if any(service not in self.urls for service in services):
             health = self.gateway.call("GET", "/health")
-        for service in self.started:
+        for service in services:
             if service in self.urls:
                 parts = urlsplit(self.urls[service])
                 answer = Gateway(f"{parts.scheme}://{parts.netloc}").call("GET", parts.path or "/")
@@ -174,15 +185,34 @@ class Watch:
             else:
                 self.verdicts[service] = verdict_of(service, self.gateway_service, health)
 
-    def wait(self, services: list[str], timeout_seconds: float) -> None:
-        """Look until these services are well or the time is up. Before the gateway runs nobody can tell: no wait."""
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            self.look()
-            known = self.gateway_service in self.started or all(name in self.urls for name in services)
-            if not known or all(self.verdicts[name] == "ok" for name in services) or time.monotonic() > deadline:
-                return
+    def well(self, services: list[str]) -> bool:
+        """Whether all of these were well when last asked about."""
+        return all(self.verdicts.get(service) == "ok" for service in services)
+
+
+def start(compose: Compose, tiers: list[dict[str, Any]], watch: Watch, timeout_seconds: float) -> dict[str, float]:
+    """Start the tiers in order and look until all are well or the time is up; seconds until each tier was well.
+
+    A tier is started as soon as the one before runs, not when it is well: the engine and the services share the
+    machine, and what comes first is given its start first.
+    """
+    began = time.monotonic()
+    well_after: dict[str, float] = {}
+    every = [service for tier in tiers for service in tier["services"]]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starting = [pool.submit(compose.up, tier["services"]) for tier in tiers]
+        while len(well_after) < len(tiers) and time.monotonic() - began < timeout_seconds:
+            for one in starting:
+                if one.done():
+                    one.result()
+            watch.look(every)
+            for tier in tiers:
+                if tier["tier"] not in well_after and watch.well(tier["services"]):
+                    well_after[tier["tier"]] = round(time.monotonic() - began, 3)
             time.sleep(POLL_SECONDS)
+        for one in starting:
+            one.result()
+    return well_after
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -195,17 +225,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     switch(given["close_argv"])
     if given["epoch_path"]:
         write_epoch(given["epoch_path"], fence_of(module).epoch)
-    progress = Progress(given["progress_path"])
-    watch = Watch(given)
-    parts: dict[str, float] = {}
-    for tier in tiers:
-        began = time.monotonic()
-        progress.start(f"start tier {tier['tier']}", len(every), "services")
-        compose.up(tier["services"])
-        watch.started += tier["services"]
-        watch.wait(tier["services"], given["timeout_seconds"])
-        parts[tier["tier"]] = round(time.monotonic() - began, 3)
-    watch.wait(every, given["timeout_seconds"])
+    Progress(given["progress_path"]).start("start the services", len(every), "services")
+    watch = Watch(Gateway(given["gateway_url"]), given["gateway_service"], given["health_urls"])
+    parts = start(compose, tiers, watch, given["timeout_seconds"])
     turned_away = poll(watch.gateway.admits_customers, lambda answer: answer.status == 503, SWITCH_TIMEOUT_SECONDS)
     checks = [check(f"{name} is well", "app_services", "ok", watch.verdicts.get(name, "unknown")) for name in every]
     checks.append(check("customers are kept out", "app_services", 503, turned_away.status))

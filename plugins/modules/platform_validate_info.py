@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: platform_validate_info
 short_description: Prove the platform by using it as a customer does
 description:
-  - Through the gateway, as the recovery's user, logs in, waits for a fresh price, places a marked order and reads it back.
-    That instant, RV(trade_read_back_at), ends the recovery time.
+  - Through the gateway, as the recovery's user, logs in, waits for a fresh price, places a marked order and reads it
+    back. That instant, RV(trade_read_back_at), ends the recovery time.
   - Then, side by side, position and account, a live stream that moves, the dashboard, figures of orders and accounts
     compared in the database, the plan of the last hour's orders, and what each container uses.
   - Undoes the order and proves that balance, margin and position are as they were.
@@ -173,10 +173,9 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker
-from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._gateway import STREAM, Gateway, poll
+from ansible_collections.platform3.recovery.plugins.module_utils._marked_trade import MarkedTrade, elapsed
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._test_trade import TestTrade, elapsed
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import (
     COMPONENT,
     judge_dashboard,
@@ -339,7 +338,7 @@ class Validation:
 
     def _trade(self, pool: ThreadPoolExecutor, account_id: int) -> None:
         given = self.given
-        trade = TestTrade(
+        trade = MarkedTrade(
             self.gateway,
             account_id,
             self.recovery_id,
@@ -393,7 +392,9 @@ class Validation:
     def _note_containers(self, measured: Future[tuple[Any, list[Check]]]) -> None:
         rows, failed = measured.result()
         self.containers = rows or []
-        self.checks += failed or [check("containers measured", COMPONENT, "at least 1", len(self.containers), ok=bool(rows))]
+        self.checks += failed or [
+            check("containers measured", COMPONENT, "at least 1", len(self.containers), ok=bool(rows))
+        ]
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -401,10 +402,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return {"changed": False, "checks": [], "skipped": True, "msg": "check mode: no order is placed"}
     validation = Validation(module.params, fence_of(module).recovery_id)
-    try:
-        validation.run()
-    except RecoveryError:
-        raise
+    validation.run()
     require(
         validation.checks,
         "PRC-805",

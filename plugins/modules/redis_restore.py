@@ -9,8 +9,8 @@ module: redis_restore
 short_description: Restore Redis from the snapshot of a backup set and start it
 description:
   - Copies the RDB beside the live data and compares its hash, loads it in a scratch server without a network, compares
-    the keys of each database net of expiry, drops cached keys that are stale by nature, and turns it into an append-only
-    data set. A server that has the append-only log on ignores an RDB and starts empty.
+    the keys of each database net of expiry, drops cached keys that are stale by nature, and turns it into an
+    append-only data set. A server that has the append-only log on ignores an RDB and starts empty.
   - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it serves.
   - Goes on where an earlier run with the same recovery id ended.
 version_added: 0.1.0
@@ -274,7 +274,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         )
     with VolumeWorker("redis", volume, given["image"], given["environment_id"], fence) as worker:
         record = bring_back(module, worker, snapshot)
-        quarantined = bool(worker.bash('ls -A "$1" 2>/dev/null || true', f"{ROOT}/quarantine/{fence.recovery_id}").stdout)
+        quarantined = bool(
+            worker.bash('ls -A "$1" 2>/dev/null || true', f"{ROOT}/quarantine/{fence.recovery_id}").stdout
+        )
     began = time.monotonic()
     compose.up([given["service"]])
     wait_until_serving(server_of(given), given["start_timeout_seconds"]).close()

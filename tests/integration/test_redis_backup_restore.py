@@ -170,12 +170,27 @@ class Platform:
 
     def verify(self, backup: dict[str, Any], expected_keys: dict[str, Any] | None = None) -> dict[str, Any]:
         """The result of redis_verify_info."""
-        given: dict[str, Any] = {**self.login(), "fence": {"recovery_id": "r1", "epoch": 2}, "content": backup["content"]}
+        given: dict[str, Any] = {
+            **self.login(),
+            "fence": {"recovery_id": "r1", "epoch": 2},
+            "content": backup["content"],
+        }
         return self.run("redis_verify_info", given | ({"expected_keys": expected_keys} if expected_keys else {}))
 
     def in_volume(self, script: str) -> str:
         """stdout of a bash script run over the volume, which need not be served."""
-        return docker("run", "--rm", "--network", "none", "--volume", f"{self.volume}:/var/lib/platform3", IMAGE, "bash", "-euc", script)
+        return docker(
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--volume",
+            f"{self.volume}:/var/lib/platform3",
+            IMAGE,
+            "bash",
+            "-euc",
+            script,
+        )
 
 
 def seed(platform: Platform) -> None:
@@ -262,9 +277,18 @@ def test_a_plain_copy_of_the_snapshot_would_come_up_empty(platform: Platform) ->
     backup = platform.backup()
     platform.lose()
     platform.compose("up", "--no-start")
-    container = docker("create", "--volume", f"{platform.volume}:/var/lib/platform3", "--label", f"platform3.recovery.environment={platform.id}", IMAGE)
+    container = docker(
+        "create",
+        "--volume",
+        f"{platform.volume}:/var/lib/platform3",
+        "--label",
+        f"platform3.recovery.environment={platform.id}",
+        IMAGE,
+    )
     docker("cp", str(platform.set_path / backup["artefacts"][0]["path"]), f"{container}:/var/lib/platform3/dump.rdb")
-    platform.in_volume(f"mkdir /var/lib/platform3/data; cp /var/lib/platform3/dump.rdb /var/lib/platform3/data/; printf %s {platform.id} > /var/lib/platform3/environment_id")
+    platform.in_volume(
+        "cd /var/lib/platform3; mkdir data; cp dump.rdb data/; printf %s " + platform.id + " > environment_id"
+    )
     copied = platform.in_volume("stat -c %s /var/lib/platform3/data/dump.rdb")
     assert int(copied) == backup["artefacts"][0]["bytes"]
     platform.compose("up", "--detach")
@@ -304,7 +328,9 @@ def test_a_restore_killed_halfway_is_ended_by_the_next_epoch(platform: Platform)
     docker("rm", "--force", platform.id)
     first = subprocess.Popen(
         platform.argv("redis_restore", platform.restore_input(backup, epoch=2)),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=platform.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=platform.environment(),
     )
     orphan = f"platform3-one-shot-{platform.volume}-2"
     for _ in range(400):
@@ -319,7 +345,9 @@ def test_a_restore_killed_halfway_is_ended_by_the_next_epoch(platform: Platform)
     assert not result.get("failed"), result
     assert result["quarantined"] and sizes(platform) == WHOLE
     assert docker("ps", "--all", "--quiet", "--filter", f"name={orphan}") == ""
-    assert platform.in_volume("ls /var/lib/platform3/quarantine/r1/appendonlydir; cat /var/lib/platform3/epoch").endswith("3")
+    assert platform.in_volume(
+        "ls /var/lib/platform3/quarantine/r1/appendonlydir; cat /var/lib/platform3/epoch"
+    ).endswith("3")
 
     again = platform.run("redis_restore", platform.restore_input(backup, epoch=4))
     assert not again.get("failed"), again

@@ -9,10 +9,16 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
-from ansible_collections.platform3.recovery.plugins.module_utils._gateway import ORDERS, POSITIONS, Answer, Gateway, poll
+from ansible_collections.platform3.recovery.plugins.module_utils._gateway import (
+    ORDERS,
+    POSITIONS,
+    Answer,
+    Gateway,
+    poll,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import (
     COMPONENT,
     amount,
@@ -35,7 +41,7 @@ def utc_now() -> datetime:
 
 
 @dataclass
-class TestTrade:
+class MarkedTrade:
     """The trade of one recovery. recovery_id marks its orders; price_seconds bounds the wait for a fresh price."""
 
     gateway: Gateway
@@ -45,7 +51,7 @@ class TestTrade:
     maximum_age_seconds: float
     price_seconds: float = 20.0
     checks: list[Check] = field(default_factory=list)
-    order_id: Optional[int] = None
+    order_id: int | None = None
     read_back_at: str = ""
 
     @property
