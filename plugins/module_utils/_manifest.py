@@ -216,7 +216,7 @@ def refused(set_id: str, found: str) -> RecoveryError:
     """The error of a manifest that cannot be used."""
     return RecoveryError(
         "PRC-210",
-        f"read the manifest of backup set {set_id}",
+        f"use the manifest of backup set {set_id}",
         found,
         "nothing was changed",
         "choose another set with -e recovery_backup_set=ID, and look at who could write to the backup store",

@@ -191,8 +191,7 @@ def damaged(set_id: str, wrong: Sequence[str]) -> RecoveryError:
         f"verify the files of backup set {set_id}",
         "; ".join(wrong[:5]) + more,
         "nothing was changed; this set must not be restored",
-        "choose another set with -e recovery_backup_set=ID (playbooks name the ids they find), and keep this one as it"
-        " is to find out what damaged it",
+        "keep this set as it is, to find out what damaged it",
     )
 
 
@@ -224,8 +223,7 @@ def _no_base(set_id: str, found: str) -> RecoveryError:
         f"verify the pgBackRest backup that backup set {set_id} names",
         found,
         "nothing was changed",
-        "choose another set with -e recovery_backup_set=ID, or restore PostgreSQL from this set's dump with"
-        " -e postgresql_restore_method=logical",
+        "restore PostgreSQL from this set's dump with -e postgresql_restore_method=logical",
     )
 
 

@@ -204,26 +204,18 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
         raise _not_complete(given["set_id"], f"{path} is not a set that this backup began")
     if os.path.lexists(final):
         raise _not_complete(given["set_id"], f"{final} is there already")
-    components, artefacts = gathered(given["set_id"], given["results"])
+    manifest = drafted(given, marker)
+    artefacts = manifest["artefacts"]
     wrong = _verification.listing_problems(path, {MARKER_NAME, *root_files(given["set_id"])}, artefacts, artefacts)
     if wrong:
         raise _not_complete(given["set_id"], "; ".join(wrong[:5]))
     progress = Progress(given["progress_path"])
     progress.start("reading back large files", sum(one["bytes"] for one in artefacts if one["bytes"] >= LARGE_BYTES))
     try:
-        artefacts = _verification.with_chunks(path, artefacts, progress.advance)
+        manifest["artefacts"] = _verification.with_chunks(path, artefacts, progress.advance)
     except (ValueError, OSError) as error:
         raise _not_complete(given["set_id"], str(error)) from None
-    manifest = build(
-        set_id=given["set_id"],
-        environment=given["environment"],
-        environment_id=given["environment_id"],
-        sequence=marker["sequence"],
-        started_at=marker["started_at"],
-        finished_at=now_iso(),
-        components=components,
-        artefacts=artefacts,
-    )
+    manifest["finished_at"] = now_iso()
     _write(path, manifest, given["signing_key"], given["trusted_signers"])
     store_files.seal(path, final)
     return {
@@ -232,6 +224,24 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
         "bytes": sum(one["bytes"] for one in artefacts),
         "files": len(artefacts),
     }
+
+
+def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
+    """The manifest from the components' results, as finished now; RecoveryError PRC-207 where they make none."""
+    components, artefacts = gathered(given["set_id"], given["results"])
+    try:
+        return build(
+            set_id=given["set_id"],
+            environment=given["environment"],
+            environment_id=given["environment_id"],
+            sequence=marker["sequence"],
+            started_at=marker["started_at"],
+            finished_at=now_iso(),
+            components=components,
+            artefacts=artefacts,
+        )
+    except RecoveryError as error:
+        raise _not_complete(given["set_id"], error.found) from None
 
 
 def gathered(set_id: str, results: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

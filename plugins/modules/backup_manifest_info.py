@@ -164,6 +164,7 @@ store_environment_id:
   type: str
 """
 
+import dataclasses
 import os
 import time
 from typing import Any
@@ -182,7 +183,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._manifest impor
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
-from ansible_collections.platform3.recovery.plugins.module_utils._selection import Found, Wanted, choose
+from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Found, Wanted, choose
 
 
 class Signatures:
@@ -222,20 +223,47 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         components=given["components"],
         versions={name: str(version) for name, version in given["versions"].items()},
     )
-    unsigned = given["verify"] == "none"
-    chosen, passed = choose(
-        store_files.read_sets(store), wanted, (lambda _one: None) if unsigned else signatures.problem
-    )
+    sets = store_files.read_sets(store)
+    chosen, passed = choose(sets, wanted, unsigned if given["verify"] == "none" else signatures.problem)
     signer, manifest = signatures.signed.get(chosen.set_id, (None, chosen.manifest))
     assert manifest is not None  # choose() takes no set without one
     path = os.path.join(store, chosen.set_id)
+    figures = None
+    if given["verify"] == "bytes":
+        try:
+            figures = verified(given, path, manifest)
+        except RecoveryError as error:
+            older = sets[sets.index(chosen) + 1 :]
+            before = choose_or_none(older, dataclasses.replace(wanted, backup_set=LATEST), signatures)
+            raise with_way_back(error, before) from None
     return {
         "changed": False,
         "set": {"id": chosen.set_id, "path": path, "manifest": manifest, "signed_by": signer},
         "passed_over": [{"id": one.set_id, "reason": one.reason} for one in passed],
-        "verified": verified(given, path, manifest) if given["verify"] == "bytes" else None,
+        "verified": figures,
         "store_environment_id": store_files.store_environment_id(store),
     }
+
+
+def unsigned(_one: Found) -> str | None:
+    """No signature is asked for."""
+    return None
+
+
+def choose_or_none(sets: list[Found], wanted: Wanted, signatures: Signatures) -> str | None:
+    """Id of the newest of sets that would do, its bytes aside; None where there is none."""
+    try:
+        return choose(sets, wanted, signatures.problem)[0].set_id
+    except RecoveryError:
+        return None
+
+
+def with_way_back(error: RecoveryError, before: str | None) -> RecoveryError:
+    """The error of a damaged set, with the set to go back to as the next step."""
+    way = f"the set before it is taken with -e recovery_backup_set={before}; or {error.next_step}"
+    if before is None:
+        way = f"the store holds no older set that would do; {error.next_step}"
+    return RecoveryError(error.code, error.attempted, error.found, error.data, way)
 
 
 def verified(given: dict[str, Any], path: str, manifest: Manifest) -> dict[str, Any]:
