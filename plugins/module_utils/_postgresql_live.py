@@ -1,0 +1,248 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The restored PostgreSQL in its own container: started, promoted, its secrets set, its timeline in the archive."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker, inspect_container
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
+    RESTORE_SCRIPT,
+    parse_listing,
+    parse_newest_system,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import COMPONENT
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
+    GO_ON,
+    POLL_SECONDS,
+    WHERE,
+    Clock,
+    await_session,
+    complaint,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, identifier, literal, psql_argv
+from ansible_collections.platform3.recovery.plugins.module_utils._scram import is_verifier_of, verifier
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import parse_lsn
+
+SOCKET_OF_SERVER = "/var/run/postgresql"
+IN_PLACE = "the restored data is in place, the old data in quarantine"
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """The server in its own container, spoken to over its socket. database: where questions go."""
+
+    container: str
+    database: str
+    stanza: str
+
+    def exec_argv(self, argv: Sequence[str], *, interactive: bool = False) -> list[str]:
+        """The command line, with docker, that runs argv beside the server."""
+        return ["docker", "exec", *(["--interactive"] if interactive else []), self.container, *argv]
+
+    def session(self, timeout_seconds: float = 600.0) -> Session:
+        """Connect once the server answers; PRC-518 with its last words where the container ends or restarts."""
+        argv = self.exec_argv(psql_argv(self.database, SOCKET_OF_SERVER), interactive=True)
+        return await_session(argv, self.require_alive, timeout_seconds)
+
+    def require_alive(self) -> None:
+        """RecoveryError PRC-518 where the container is not running, or is running for the second time."""
+        found = inspect_container(self.container)
+        if found and found["State"]["Running"] and not found["RestartCount"]:
+            return
+        logs = docker(["logs", "--tail", "40", self.container], check=False)
+        said = complaint([*logs.stdout.splitlines(), *logs.stderr.splitlines()])
+        raise RecoveryError(
+            "PRC-518",
+            f"start {self.container}",
+            f"the container {'ended and restarted' if found else 'is gone'}; {said}",
+            "the restored data is in place, the old data in quarantine",
+            f"docker logs {self.container}; mend the cause and go on with the same recovery_id",
+        )
+
+    def run(self, argv: Sequence[str]) -> str:
+        """Run argv beside the server to its end and return what it printed."""
+        return docker(self.exec_argv(argv)[1:]).stdout
+
+    def pgbackrest(self, *arguments: str) -> str:
+        """Run a pgBackRest command beside the server and return what it printed."""
+        quiet = ["--log-level-console=off", "--log-level-stderr=error", "--log-level-file=off"]
+        return self.run(["pgbackrest", *quiet, *arguments])
+
+    def archived(self, timeline: int) -> list[str]:
+        """Base names of what the archive holds of a timeline, its history file among them."""
+        digits = f"{timeline:08X}"
+        text = self.pgbackrest("repo-ls", "--recurse", "--output=json", f"--filter=/{digits}", f"archive/{self.stanza}")
+        return [path.rpartition("/")[2] for path in parse_listing(text)]
+
+
+def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """Make the started server a primary that customers' data may be written to, as often as called.
+
+    facts: what was restored (save_facts); given: the inputs of postgresql_restore. Returns checks, timeline and
+    passwords_set.
+    """
+    with server.session() as session:
+        clock.lap("start")
+        require_database(session, facts["system_identifier"])
+        if facts["method"] == "physical":
+            promote(session, facts, given["archiving"])
+            end_recovery_settings(server, session)
+        clock.lap("promote")
+        passwords_set = set_passwords(session, given["role_passwords"])
+        checks = [write_probe(session, given["write_probe"], given["owner"])]
+        if given["archiving"]:
+            follow_system(server, facts["system_identifier"])
+            checks += await_archived(server, session)
+        timeline = current_timeline(session)
+        clock.lap("archive")
+    return {"checks": checks, "timeline": timeline, "passwords_set": passwords_set}
+
+
+def require_database(session: Session, system_identifier: str) -> None:
+    """RecoveryError PRC-525 where another database answers than the one that was restored."""
+    found = session.row("SELECT system_identifier::text AS id FROM pg_control_system()")["id"]
+    if found != system_identifier:
+        raise RecoveryError(
+            "PRC-525",
+            "find the restored database behind the server",
+            f"database {found} answers, {system_identifier} was restored",
+            IN_PLACE,
+            "see which volume the container mounts (docker inspect), then go on with the same recovery_id",
+        )
+
+
+def follow_system(server: LiveServer, system_identifier: str) -> None:
+    """Let pgBackRest know the database where it is a new one (after a logical restore); nothing for a known one."""
+    newest = parse_newest_system(server.pgbackrest(f"--stanza={server.stanza}", "--output=json", "info"), server.stanza)
+    if newest is None:
+        server.pgbackrest(f"--stanza={server.stanza}", "stanza-create")
+    elif newest != system_identifier:
+        server.pgbackrest(f"--stanza={server.stanza}", "stanza-upgrade")
+
+
+def current_timeline(session: Session) -> int:
+    """The timeline that is written now (the one in pg_control lags until the next checkpoint)."""
+    return int(str(session.row("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")["name"])[:8], 16)
+
+
+def promote(session: Session, facts: Mapping[str, Any], archiving: bool) -> bool:
+    """Take the server out of recovery once it has replayed as far as beside; returns whether that had to be done."""
+    require_archive_mode(session, archiving)
+    if not session.row("SELECT pg_is_in_recovery() AS standby")["standby"]:
+        return False
+    wanted = parse_lsn(facts["last_record_lsn"])
+    deadline = time.monotonic() + 900
+    while int(session.row(WHERE)["lsn"]) <= wanted:
+        if time.monotonic() > deadline:
+            raise _not_promoted(f"it has not replayed beyond {facts['last_record_lsn']} again")
+        time.sleep(POLL_SECONDS)
+    if not session.row("SELECT pg_promote(true, 120) AS done")["done"]:
+        raise _not_promoted("it was still in recovery after 120 s")
+    return True
+
+
+def require_archive_mode(session: Session, archiving: bool) -> None:
+    """RecoveryError PRC-519 where a server that must archive does not: the next recovery would miss its timeline."""
+    found = session.row("SELECT current_setting('archive_mode') AS mode")["mode"]
+    if archiving and found == "off":
+        raise _not_promoted("archive_mode is off, so the new timeline would never reach the archive")
+
+
+def _not_promoted(found: str) -> RecoveryError:
+    return RecoveryError(
+        "PRC-519",
+        "promote the restored server",
+        found,
+        "the restored data is in place and read-only, the old data in quarantine",
+        GO_ON,
+    )
+
+
+_TIDY_UP = f"rm -f {DATA}/{RESTORE_SCRIPT} {DATA}/backup_label.old {DATA}/tablespace_map.old"
+
+
+def end_recovery_settings(server: LiveServer, session: Session) -> None:
+    """Take away what only the recovery needed: its restore_command, its target timeline, its script."""
+    for name in ("restore_command", "recovery_target_timeline"):
+        session.execute(f"ALTER SYSTEM RESET {name};")
+    session.execute("SELECT pg_reload_conf();")
+    server.run(["bash", "-euc", _TIDY_UP])
+
+
+def set_passwords(session: Session, passwords: Mapping[str, str]) -> list[str]:
+    """Give roles their current passwords where the restored ones differ; returns the roles that were changed."""
+    rows = session.rows("SELECT rolname, rolpassword FROM pg_authid")
+    known = {row["rolname"]: row["rolpassword"] for row in rows}
+    missing = sorted(set(passwords) - set(known))
+    if missing:
+        raise RecoveryError(
+            "PRC-520",
+            f"set the passwords of {', '.join(sorted(passwords))}",
+            f"there is no role {', '.join(missing)} in the restored database",
+            "the restored data is in place, the old data in quarantine",
+            "check postgresql_owner and postgresql_replication_role against the backup set",
+        )
+    changed = [role for role, password in passwords.items() if not is_verifier_of(known[role], password)]
+    session.execute("SET log_statement = 'none'; SET log_min_duration_statement = -1;")
+    for role in changed:
+        session.execute(f"ALTER ROLE {identifier(role)} PASSWORD\n{literal(verifier(passwords[role]))};")
+    return changed
+
+
+def write_probe(session: Session, statement: str, role: str) -> Check:
+    """Commit a real write as the owner of the data."""
+    session.execute(f"SET ROLE {identifier(role)}; BEGIN; {statement}; COMMIT; RESET ROLE;")
+    return check("a write is committed", COMPONENT, True, True)
+
+
+def archive_checks(server: LiveServer, timeline: int) -> list[Check]:
+    """Whether the archive holds a timeline's history and a segment: else the next recovery would take another one."""
+    names = server.archived(timeline)
+    checks = [
+        check(
+            f"a WAL segment of timeline {timeline} is in the archive",
+            COMPONENT,
+            True,
+            any(re.match(r"[0-9A-F]{24}-", name) for name in names),
+        )
+    ]
+    if timeline > 1:
+        found = any(name.endswith(".history") for name in names)
+        checks.append(check(f"history of timeline {timeline} is in the archive", COMPONENT, True, found))
+    return checks
+
+
+def await_archived(server: LiveServer, session: Session, timeout_seconds: float = 60.0) -> list[Check]:
+    """See the current timeline in the archive, by ending a segment; PRC-521 where it does not get there."""
+    timeline = current_timeline(session)
+    deadline = time.monotonic() + timeout_seconds
+    session.execute("SELECT pg_switch_wal();")
+    while True:
+        checks = archive_checks(server, timeline)
+        if all(one["ok"] for one in checks):
+            return checks
+        if time.monotonic() > deadline:
+            raise _not_archived(session, timeline)
+        time.sleep(2 * POLL_SECONDS)
+
+
+def _not_archived(session: Session, timeline: int) -> RecoveryError:
+    state = session.row("SELECT failed_count, last_failed_wal FROM pg_stat_archiver")
+    return RecoveryError(
+        "PRC-521",
+        f"archive the new timeline {timeline}",
+        f"it is not in the repository; {state['failed_count']} attempts failed, the last on {state['last_failed_wal']}",
+        "the restored database is in place and complete, but a second loss now could not be recovered to this point",
+        "docker logs of the server say why archive_command fails (the fence refuses an older epoch); then go on with"
+        " the same recovery_id",
+    )

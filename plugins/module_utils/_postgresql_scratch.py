@@ -1,0 +1,377 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""PostgreSQL restored beside the live data, in a one-shot container: files, WAL to its end, figures compared."""
+
+from __future__ import annotations
+
+import collections
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker, last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
+    RESTORE_SCRIPT,
+    STREAM_MOUNT,
+    last_error,
+    parse_progress,
+    restore_argv,
+    restore_script,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import figure_checks, figures_query
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
+    GO_ON,
+    POLL_SECONDS,
+    WHERE,
+    Clock,
+    await_session,
+    complaint,
+    iso_sql,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
+    CONFIGURATION,
+    REPOSITORY_MOUNT,
+    Assessment,
+    restore_folder,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, psql_argv
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
+    SEGMENT_BYTES,
+    format_lsn,
+    parse_last_record,
+    parse_lsn,
+)
+
+STALL_SECONDS = 5.0
+SOCKET_IN_SCRATCH = "/tmp"
+BESIDE = "the restore beside the live data is incomplete; the old data was not touched"
+
+
+def require_nobody_works(volume: str, worker: str) -> None:
+    """RecoveryError PRC-510 where a container other than the worker runs on the volume."""
+    names = docker(["ps", "--filter", f"volume={volume}", "--format", "{{.Names}}"]).stdout.split()
+    others = [name for name in names if name != worker]
+    if others:
+        raise RecoveryError(
+            "PRC-510",
+            f"restore into volume {volume}",
+            f"containers still run on it: {', '.join(others)}",
+            "nothing was changed",
+            "the isolate phase takes them away; run the whole recovery again with the same recovery_id",
+        )
+
+
+def run_with_progress(argv: Sequence[str], progress: Progress, total: int) -> tuple[int, str]:
+    """Run a pgBackRest command that prints a percentage a file; returns its status and the end of what it printed."""
+    tail: collections.deque[str] = collections.deque(maxlen=60)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            tail.append(line)
+            percent = parse_progress(line)
+            if percent is not None:
+                progress.at(int(total * percent / 100))
+    return process.returncode, "".join(tail)
+
+
+# A folder that pgBackRest did not begin cannot be taken up by --delta, so it is emptied.
+_MAKE_FOLDER = """
+rm -f "$1/postmaster.pid"
+if [ ! -e "$1/PG_VERSION" ] && [ ! -e "$1/backup.manifest" ]; then rm -rf "$1"; fi
+mkdir -p -m 0700 "$1"
+"""
+
+
+def restore_files(worker: VolumeWorker, stanza: str, found: Assessment, processes: int, progress: Progress) -> None:
+    """Put the base backup into restore-<recovery_id>/, each file checked by its checksum, and the restore script."""
+    folder = restore_folder(worker.fence.recovery_id)
+    worker.bash(_MAKE_FOLDER, folder)
+    progress.start("restoring the base backup", found.backup.bytes)
+    argv = restore_argv(stanza, found.backup.label, folder, processes, found.target_timeline)
+    status, said = run_with_progress(worker.exec_argv(argv), progress, found.backup.bytes)
+    if status != 0:
+        raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, GO_ON)
+    script = restore_script(stanza, found.folders, SEGMENT_BYTES)
+    worker.run(["bash", "-euc", 'cat > "$1"', "bash", f"{folder}/{RESTORE_SCRIPT}"], stdin=script)
+
+
+# The last segment, fetched as replay will fetch it, and its last record; an empty one counts for nothing.
+_LAST_RECORD = """
+cd "$1"; rm -rf /tmp/last; mkdir /tmp/last
+bash "./$2" "$3" "/tmp/last/$3" || exit "$?"
+pg_waldump --quiet --path=/tmp/last "$3" 2>/dev/null | tail -n 1
+"""
+
+
+def last_record(worker: VolumeWorker, found: Assessment) -> int:
+    """Where the last valid record of the WAL begins, read from the newest segments: replay must get past it."""
+    folder = restore_folder(worker.fence.recovery_id)
+    for entry in reversed(found.plan.files):
+        script = _LAST_RECORD.replace("--quiet ", "")
+        done = worker.bash(script, folder, RESTORE_SCRIPT, entry.segment, check=False)
+        lsn = parse_last_record(done.stdout)
+        if lsn is not None:
+            return lsn
+        if done.returncode != 0:
+            raise RecoveryError(
+                "PRC-512",
+                f"read WAL segment {entry.segment}",
+                last_line(done.stderr),
+                BESIDE,
+                _damaged_next(entry.segment),
+            )
+    return parse_lsn(found.backup.lsn_start)
+
+
+def _damaged_next(segment: str) -> str:
+    return (
+        f"look at {segment} in the archive; where the stream folder holds it whole, move the damaged file out of the"
+        " archive and go on with the same recovery_id"
+    )
+
+
+class ScratchServer:
+    """A PostgreSQL in a one-shot container, reachable there alone, without archive. A context manager.
+
+    settings: further `name=value`; the server reads the configuration that it will run with, so that a setting that
+    does not suit is found before the exchange.
+    """
+
+    def __init__(self, worker: VolumeWorker, folder: str, settings: Iterable[str]) -> None:
+        self._worker = worker
+        self._folder = folder
+        fixed = ["listen_addresses=", f"unix_socket_directories={SOCKET_IN_SCRATCH}", "archive_mode=off", "fsync=off"]
+        self._argv = ["postgres", "-D", folder, "-c", f"config_file={CONFIGURATION}"]
+        for one in [*fixed, *settings]:
+            self._argv += ["-c", one]
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed by __exit__)
+
+    def __enter__(self) -> ScratchServer:
+        self._process = subprocess.Popen(
+            self._worker.exec_argv(self._argv), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def session(self, database: str, timeout_seconds: float = 3600.0) -> Session:
+        """Connect once it answers. PRC-513 where it ends instead."""
+        argv = self._worker.exec_argv(psql_argv(database, SOCKET_IN_SCRATCH), interactive=True)
+        return await_session(argv, self.require_alive, timeout_seconds)
+
+    def require_alive(self) -> None:
+        """RecoveryError PRC-513, with its own last words, where the server has ended."""
+        if self._process.poll() is not None:
+            raise self.failure("PRC-513", "replay WAL beside the live data", "the server ended")
+
+    def failure(self, code: str, attempted: str, found: str) -> RecoveryError:
+        """An error that quotes what the server said last."""
+        self._log.flush()
+        self._log.seek(0)
+        return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, GO_ON)
+
+    def stop(self) -> None:
+        """Stop it in good order and see its data on disk."""
+        self._worker.run(["pg_ctl", "stop", "--silent", "--mode=fast", f"--pgdata={self._folder}", "--timeout=600"])
+        self._process.wait(timeout=60)
+        self._worker.run(["sync", "--file-system", self._folder])
+
+
+def replay(session: Session, server: ScratchServer, begin: int, target: int, progress: Progress) -> int:
+    """Wait until replay is past the last record of the WAL (target); returns where it is then.
+
+    RecoveryError PRC-515 where it stands still before: then a segment in the middle is damaged, and what is there must
+    not be taken for the whole.
+    """
+    progress.start("replaying WAL", max(target - begin, 0))
+    seen, since = -1, time.monotonic()
+    while True:
+        server.require_alive()
+        try:
+            now = session.row(WHERE)
+        except RecoveryError:
+            time.sleep(4 * POLL_SECONDS)
+            server.require_alive()
+            raise
+        lsn = int(now["lsn"])
+        progress.at(min(lsn, target) - begin)
+        if lsn > target:
+            return lsn
+        if lsn != seen:
+            seen, since = lsn, time.monotonic()
+        if time.monotonic() - since > STALL_SECONDS and now["waits"] == "RecoveryRetrieveRetryInterval":
+            found = f"replay ends at {format_lsn(lsn)}, but the WAL reaches beyond {format_lsn(target)}"
+            raise server.failure("PRC-515", "replay the WAL to its end", found)
+        time.sleep(POLL_SECONDS)
+
+
+def check_restored(session: Session, content: Mapping[str, Any]) -> list[Check]:
+    """Compare the restored database with what the backup set says of it; ChecksFailed PRC-516."""
+    figures = content["figures"]
+    rows = session.rows(figures_query(figures["tables"], figures["settled_before"]), timeout_seconds=1800)
+    return require(
+        figure_checks(figures, rows), "PRC-516", "find the backed-up figures in the restored database", BESIDE,
+        "choose another backup set: recovery_backup_set=<id>; keep this one for the investigation",
+    )  # fmt: skip
+
+
+def restore_physical(
+    worker: VolumeWorker,
+    stanza: str,
+    found: Assessment,
+    content: Mapping[str, Any],
+    processes: int,
+    settings: Sequence[str],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Base backup and all WAL into restore-<recovery_id>/, replayed and compared; returns the facts of it."""
+    folder = restore_folder(worker.fence.recovery_id)
+    clock = Clock()
+    restore_files(worker, stanza, found, processes, progress)
+    clock.lap("copy")
+    target = last_record(worker, found)
+    with ScratchServer(worker, folder, ["wal_retrieve_retry_interval=200ms", *settings]) as server:
+        with server.session(content["database"]) as session:
+            reached = replay(session, server, parse_lsn(found.backup.lsn_start), target, progress)
+            clock.lap("replay")
+            progress.start("comparing figures")
+            checks = check_restored(session, content)
+            point = session.row(f"SELECT {iso_sql('pg_last_xact_replay_timestamp()')} AS at")["at"]
+            clock.lap("compare")
+        server.stop()
+    clock.lap("stop")
+    return {
+        "method": "physical",
+        "system_identifier": found.backup.system_identifier,
+        "parent_timeline": found.plan.timeline,
+        "last_record_lsn": format_lsn(target),
+        "replayed_lsn": format_lsn(reached),
+        "recovery_point": point or content["recovery_point"],
+        "bytes": found.backup.bytes + len(found.plan.files) * SEGMENT_BYTES,
+        "checks": checks,
+        "parts": clock.parts,
+    }
+
+
+# The roles come first; the superuser is there already. Then the dump, which makes the database itself.
+_LOAD = """
+grep -v '^CREATE ROLE postgres;$' "/set/$1" |
+  psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --host=SOCKET --username=postgres --dbname=postgres >/dev/null
+pg_restore --host=SOCKET --username=postgres --dbname=postgres --create --exit-on-error --jobs="$3" "/set/$2"
+""".replace("SOCKET", SOCKET_IN_SCRATCH)
+
+
+def restore_logical(
+    worker: VolumeWorker, content: Mapping[str, Any], processes: int, settings: Sequence[str], progress: Progress
+) -> dict[str, Any]:
+    """A new cluster in restore-<recovery_id>/, the set's roles and dump loaded and compared; gives the facts of it."""
+    dump = content.get("dump")
+    if not dump:
+        raise RecoveryError(
+            "PRC-524",
+            "restore the dump of the backup set",
+            "the set has none (postgresql_dump was never for it)",
+            BESIDE,
+            "use postgresql_restore_method=physical, or a set with a dump",
+        )
+    folder = restore_folder(worker.fence.recovery_id)
+    clock = Clock()
+    worker.bash('rm -rf "$1"', folder)
+    worker.run(["initdb", f"--pgdata={folder}", *initdb_options(content["cluster"])])
+    clock.lap("initialise")
+    loading = ["wal_level=minimal", "max_wal_senders=0", "full_page_writes=off", "autovacuum=off"]
+    with ScratchServer(worker, folder, [*loading, *settings]) as server:
+        server.session("postgres").__exit__(None, None, None)
+        progress.start("loading the dump")
+        worker.bash(_LOAD, content["globals"]["path"], dump["path"], str(processes))
+        clock.lap("load")
+        with server.session(content["database"]) as session:
+            checks = check_restored(session, content)
+            session.execute("ANALYZE;", timeout_seconds=3600)
+            identifier = session.row("SELECT system_identifier::text AS id FROM pg_control_system()")["id"]
+        clock.lap("compare")
+        server.stop()
+    clock.lap("stop")
+    return {
+        "method": "logical",
+        "system_identifier": identifier,
+        "parent_timeline": 0,
+        "recovery_point": dump["started_at"],
+        "bytes": dump["bytes"],
+        "checks": checks,
+        "parts": clock.parts,
+    }
+
+
+def initdb_options(cluster: Mapping[str, Any]) -> list[str]:
+    """How to make a cluster like the one that was backed up."""
+    options = [
+        "--username=postgres",
+        f"--encoding={cluster['encoding']}",
+        f"--lc-collate={cluster['collate']}",
+        f"--lc-ctype={cluster['ctype']}",
+        "--auth-local=peer",
+        "--auth-host=scram-sha-256",
+        "--no-instructions",
+        "--no-sync",
+    ]
+    return options + (["--data-checksums"] if cluster["checksums"] else [])
+
+
+def save_facts(worker: VolumeWorker, facts: Mapping[str, Any]) -> None:
+    """Keep what this recovery restored in the volume, for a run that goes on after the exchange."""
+    path = _facts_path(worker)
+    worker.run(
+        ["bash", "-euc", 'cat > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"', "bash", path], stdin=json.dumps(facts)
+    )
+
+
+def load_facts(worker: VolumeWorker) -> dict[str, Any]:
+    """What save_facts kept."""
+    found: dict[str, Any] = json.loads(worker.run(["cat", _facts_path(worker)]).stdout)
+    return found
+
+
+def _facts_path(worker: VolumeWorker) -> str:
+    return f"{ROOT}/restored-{worker.fence.recovery_id}.json"
+
+
+def has_quarantine(worker: VolumeWorker) -> bool:
+    """Whether old data of this recovery is kept."""
+    path = f"{ROOT}/quarantine/{worker.fence.recovery_id}"
+    return bool(worker.bash('ls -A "$1" 2>/dev/null || true', path).stdout.strip())
+
+
+def archive_streamed(
+    image: str, mounts: Sequence[str], environment_id: str, stanza: str, found: Assessment
+) -> list[str]:
+    """Put whole segments that only the stream holds into the archive, so that the next recovery needs no old stream.
+
+    They were replayed before, so they are sound. Returns their names.
+    """
+    wanted = found.plan.only_streamed()
+    if not wanted:
+        return []
+    argv = ["run", "--rm", "--network", "none", "--label", f"platform3.recovery.environment={environment_id}"]
+    for mount in mounts:
+        is_repository = mount.split(":")[1] == REPOSITORY_MOUNT
+        argv += ["--volume", mount[: -len(":ro")] if is_repository else mount]
+    script = (
+        'for path in "$@"; do pgbackrest "$stanza" --no-archive-async --log-level-console=off --log-level-stderr=error'
+        ' --log-level-file=off archive-push "$path"; done'
+    )
+    paths = [f"{STREAM_MOUNT}/{one.folder}/{one.segment}" for one in wanted]
+    docker([*argv, "--env", f"stanza=--stanza={stanza}", image, "bash", "-euc", script, "bash", *paths])
+    return [one.segment for one in wanted]

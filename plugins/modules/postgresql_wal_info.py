@@ -1,0 +1,123 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgresql_wal_info
+short_description: Find out, before anything is touched, how far PostgreSQL can be recovered
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - Reads the pgBackRest repository, the WAL stream and the image in one read-only container, without the server or its
+    volume.
+  - It fails where the base backup is missing, of another database or not the one that was signed, where the image is of
+    another major version, where a setting is too low for replay, or where WAL is missing before the newest segment.
+extends_documentation_fragment:
+  - platform3.recovery.step
+  - platform3.recovery.compose
+options:
+  service:
+    description: Compose service of the server.
+    type: str
+    required: true
+  image:
+    description: Image of the server.
+    type: str
+    required: true
+  environment_id:
+    description: Id of the environment.
+    type: str
+    required: true
+  backup_store_path:
+    description: Folder of the backup store (C(pgbackrest), C(wal-stream)).
+    type: path
+    required: true
+  content:
+    description: The part C(components.postgresql) of the set's manifest.
+    type: dict
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is changed in any mode.
+"""
+
+EXAMPLES = r"""
+- name: assess | Look for gaps in the WAL
+  platform3.recovery.postgresql_wal_info:
+    fence: "{{ recovery_fence }}"
+    compose: "{{ recovery_compose }}"
+    service: postgresql
+    image: platform3/postgresql:17
+    environment_id: lab-0123456789ab
+    backup_store_path: /opt/platform3/backups
+    content: "{{ recovery_set.manifest.components.postgresql }}"
+"""
+
+RETURN = r"""
+plan:
+  description: Base backup, timeline, first and last segment, and the segments that only the stream holds.
+  type: dict
+  returned: success
+recovery_point:
+  description: About the instant that replay will reach, by when the newest WAL was written.
+  type: str
+  returned: success
+needed_bytes:
+  description: Room that the restore takes beside the old data.
+  type: int
+  returned: success
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
+    COMPOSE_ARGUMENTS,
+    compose_of,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._module import (
+    STEP_ARGUMENTS,
+    run_module,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
+    assess,
+    look_without_volume,
+    one_shot_mounts,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **STEP_ARGUMENTS,
+    **COMPOSE_ARGUMENTS,
+    "service": {"type": "str", "required": True},
+    "image": {"type": "str", "required": True},
+    "environment_id": {"type": "str", "required": True},
+    "backup_store_path": {"type": "path", "required": True},
+    "content": {"type": "dict", "required": True},
+}
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """The module's work: look, judge."""
+    given = module.params
+    known = given["content"]["pgbackrest"]
+    mounts = one_shot_mounts(compose_of(given), given["service"], given["backup_store_path"])
+    view = look_without_volume(given["image"], mounts, given["environment_id"], known["stanza"], known["label"])
+    plan = assess(view, given["content"]).as_dict()
+    return {
+        "changed": False,
+        "plan": plan,
+        "recovery_point": plan["recovery_point"],
+        "needed_bytes": plan["needed_bytes"],
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
