@@ -39,7 +39,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     Shard,
     bucket_contents,
     iso,
-    nanoseconds,
     shard_record,
     shards_of,
 )
@@ -286,9 +285,3 @@ def require_buckets(content: Mapping[str, Any], organisation: str, names: Sequen
             "the set stays incomplete and is never chosen",
             "compare influxdb_url, influxdb_organisation and influxdb_buckets with the platform",
         )
-
-
-def newest_at(content: Mapping[str, Any]) -> str | None:
-    """The newest point in any bucket, ISO 8601."""
-    times = [bucket["newest_at"] for bucket in content["buckets"] if bucket["newest_at"]]
-    return max(times, key=nanoseconds, default=None)
