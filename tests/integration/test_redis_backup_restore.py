@@ -50,7 +50,9 @@ class Platform:
         self.set_path.mkdir()
         acl = folder / "acl"
         acl.mkdir()
-        (acl / "users.acl").write_text(f"user default off\nuser forex_admin on >{self.password} ~* &* +@all\n")
+        (acl / "users.acl").write_text(
+            f"user default off resetpass ~* &* +@all\nuser forex_admin on >{self.password} ~* &* +@all\n"
+        )
         shutil.copy(ROOT / "lab/config/redis/redis.conf", folder / "redis.conf")
         label = {"platform3.recovery.environment": self.id}
         service = {
@@ -253,13 +255,17 @@ def test_a_lost_redis_comes_back_with_exactly_the_keys_of_its_backup(platform: P
     verified = platform.verify(backup, result["expected_keys"])
     assert not verified.get("failed"), verified
     assert all(one["ok"] for one in verified["checks"]) and len(verified["checks"]) >= 12
+    assert verified["warnings_found"] == []
     # What was written after the recovery outlives a crash: the log is really in use.
-    client.set("after:recovery", "kept")
+    pipeline = client.pipeline(transaction=True)
+    pipeline.hset("session:new", "user_id", "1")
+    pipeline.set("after:recovery", "kept")
+    pipeline.execute()
     client.execute_command("WAITAOF", 1, 0, 5000)
     docker("kill", platform.id)
     docker("start", platform.id)
     assert platform.client().get("after:recovery") == "kept"
-    assert sizes(platform) == (WHOLE[0] + 1, WHOLE[1])
+    assert sizes(platform) == (WHOLE[0] + 2, WHOLE[1])
 
 
 def test_verify_fails_where_keys_are_missing_and_names_them(platform: Platform) -> None:
@@ -270,6 +276,26 @@ def test_verify_fails_where_keys_are_missing_and_names_them(platform: Platform) 
     bad = {one["name"]: one for one in verified["checks"] if not one["ok"]}
     assert bad["keys in database 0"]["found"] == WHOLE[0] - 2
     assert "without a time to live" in bad["times to live in database 0"]["found"]
+
+
+def test_access_rules_that_cost_transactions_at_the_next_start_are_told(platform: Platform) -> None:
+    """The loss itself is shown first: off without commands, and a transaction is gone after a restart."""
+    backup = platform.backup()
+    client = platform.client()
+    client.acl_setuser("default", enabled=False, reset=True)
+    (platform.folder / "acl/users.acl").write_text("\n".join(client.acl_list()) + "\n")
+    verified = platform.verify(backup)
+    assert "user default" in verified["warnings_found"][0], verified
+    pipeline = client.pipeline(transaction=True)
+    # Of one command alone the log keeps no MULTI.
+    pipeline.set("written:in:transaction", "1")
+    pipeline.set("written:beside:it", "1")
+    pipeline.execute()
+    client.set("written:alone", "1")
+    client.execute_command("WAITAOF", 1, 0, 5000)
+    docker("kill", platform.id)
+    docker("start", platform.id)
+    assert platform.client().mget("written:alone", "written:in:transaction") == ["1", None]
 
 
 def test_a_plain_copy_of_the_snapshot_would_come_up_empty(platform: Platform) -> None:
