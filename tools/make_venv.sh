@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 stamp=.venv/.requirements.sha256
-wanted=$(cat "$@" tools/make_venv.sh | sha256sum | cut -d' ' -f1)
+wanted=$(cat "$@" | sha256sum | cut -d' ' -f1)
 if [ -x .venv/bin/ansible-playbook ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
   exit 0
 fi
@@ -40,6 +40,7 @@ rm -f "$stamp"
 "$python" -m venv --clear .venv
 arguments=()
 for file in "$@"; do arguments+=(-r "$file"); done
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes "${arguments[@]}"
+# Compiling all of it at once would take longer than everything else; Python compiles what it imports.
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes "${arguments[@]}"
 echo "$wanted" >"$stamp"
 say "Python environment ready"
