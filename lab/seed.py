@@ -22,7 +22,7 @@ from services.domain import SYMBOLS, candle_lines, candles, hash_password, next_
 
 HERE = Path(__file__).resolve().parent
 BEGAN = time.monotonic()
-ORDERS_AN_ACCOUNT, DAYS = 500, 14
+ORDERS_AN_ACCOUNT, DAYS, PATH = 500, 14, 20_000
 ORGANISATION = "forex-trading"
 MARKER = "lab seed"  # a label in InfluxDB, a key in Redis, a setting in PostgreSQL: seeded to the end
 
@@ -35,6 +35,16 @@ def say(text: str) -> None:
 def iso(at: datetime) -> str:
     """ISO 8601 with Z."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def path(symbol: str) -> list[tuple[float, int, str]]:
+    """(bid, volume, line without its time) of a walk that all ticks of a symbol follow: new ones cost more."""
+    points, mid = [], SYMBOLS[symbol]
+    for _ in range(PATH):
+        mid, volume = next_price(symbol, mid, random.gauss(0, 5)), random.randint(1, 50)
+        bid, ask = quote(symbol, mid)
+        points.append((bid, volume, f"ticks,symbol={symbol} bid={bid},ask={ask},volume={volume}i"))
+    return points
 
 
 class Seed:
@@ -182,19 +192,18 @@ class Seed:
 
     def batches(self) -> Iterator[tuple[str, list[str]]]:
         """(bucket, lines) an hour at a time: ticks, and the candles they make."""
-        mids, gauss = dict(SYMBOLS), random.gauss
-        step = DAYS * 86400 * (len(SYMBOLS)) / self.ticks
+        paths = {symbol: path(symbol) for symbol in SYMBOLS}
+        step, number = DAYS * 86400 * len(SYMBOLS) / self.ticks, 0
         at, end = self.start.timestamp() // 3600 * 3600, self.now.timestamp()
         while at < end:
             until, ticks, lines = min(at // 3600 * 3600 + 3600, end), [], []
             while at < until:
-                milliseconds = int(at * 1000)
-                for symbol in SYMBOLS:
-                    mids[symbol] = mid = next_price(symbol, mids[symbol], gauss(0, 5))
-                    bid, ask = quote(symbol, mid)
-                    volume = milliseconds // 100 % 50 + 1
+                milliseconds, there = int(at * 1000), number % (2 * PATH)
+                number, point = number + 1, there if there < PATH else 2 * PATH - 1 - there  # there and back again
+                for symbol, points in paths.items():
+                    bid, volume, fields = points[point]
                     ticks.append((symbol, at, bid, volume))
-                    lines.append(f"ticks,symbol={symbol} bid={bid},ask={ask},volume={volume}i {milliseconds}")
+                    lines.append(f"{fields} {milliseconds}")
                 at += step
             lines.append(f"ticks,symbol=XAUUSD bid=1980.5,ask=1980.9,volume=1i {int(until * 1000) - 1}")
             yield "market-data", lines
