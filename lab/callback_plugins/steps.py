@@ -52,6 +52,8 @@ class CallbackModule(Default):
     def v2_runner_on_ok(self, result: Any) -> None:
         """Print the step when it changed something or took long."""
         seconds = time.monotonic() - self._started
+        if result.task.action == "ansible.builtin.include_tasks":
+            return
         if result.result.get("changed") or seconds >= QUIET_BELOW_SECONDS:
             self._line(f"{_name(result.task)} ({seconds:.1f} s)")
         if result.task.action in ("debug", "ansible.builtin.debug"):
