@@ -156,7 +156,7 @@ def _histories(text: str) -> dict[tuple[str, int], str]:
     for part in text.split("\x1d")[1:]:
         path, _, body = part.partition("\n")
         folder, _, name = path.partition("/")
-        found[folder, int(name[:8], 16)] = body
+        found[folder, int(name[:8], 16)] = body.strip()
     return found
 
 

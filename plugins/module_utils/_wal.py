@@ -194,7 +194,7 @@ def _from_timeline(chain: Sequence[Span], timeline: int) -> list[Span]:
 
 def _covers(span: Span, number: int, segment_bytes: int) -> bool:
     """Whether a timeline may have a segment of this number: from the one it begins in to the one it ends in."""
-    ends_in = number if span.end is None else span.end // segment_bytes
+    ends_in = number if span.end is None else (span.end - 1) // segment_bytes
     return span.begin // segment_bytes <= number <= ends_in
 
 
