@@ -13,7 +13,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
@@ -130,7 +130,7 @@ _FALSE = frozenset(("no", "false", "off", "0", "n", "f"))
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the inputs. code: PRC-1nn; found: a sentence without its full stop; next_step: what to do."""
+    """One thing wrong with the inputs. code: PRC-1nn; found: a sentence without full stop; next_step: what to do."""
 
     code: str
     found: str
@@ -315,7 +315,8 @@ def group_problems(groups: Mapping[str, Sequence[str]], needed: Sequence[str] = 
             found = f"the group {name!r} of the inventory has no host"
             problems.append(Problem("PRC-111", found, f"put the host of {name} into the group"))
         elif len(hosts) > 1:
-            found = f"the group {name!r} of the inventory has {len(hosts)} hosts ({', '.join(sorted(hosts))}), it must have one"
+            listed = ", ".join(sorted(hosts))
+            found = f"the group {name!r} of the inventory has {len(hosts)} hosts ({listed}), it must have one"
             problems.append(Problem("PRC-112", found, f"leave exactly one host in the group {name}"))
     return problems
 
@@ -447,7 +448,7 @@ def _ended(sentence: str) -> str:
 
 def as_error(problems: Sequence[Problem], scenario: str) -> dict[str, Any]:
     """The problems as data, in the form of RecoveryError.as_dict; `codes` has the number of each."""
-    one: Optional[Problem] = problems[0] if len(problems) == 1 else None
+    one = problems[0] if len(problems) == 1 else None
     return {
         "code": one.code if one else "PRC-100",
         "attempted": f"start {PLAYBOOKS.get(scenario, scenario)}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
@@ -22,8 +22,8 @@ PHASES = ("assess", "isolate", "restore", "verify", "resume", "validate", "repor
 DATASTORES = ("postgresql", "redis", "influxdb")
 COMPONENTS = (*DATASTORES, "configuration", "app_services")
 
-# Parts of a step (result.parts) that are not work on the data but waiting for it or looking at it. Design: orchestration
-# is what remains when nothing is copied, hashed, replayed or started.
+# Parts of a step (result.parts) that are no work on the data but waiting for it or looking at it: orchestration is what
+# remains when nothing is copied, hashed, replayed or started.
 IDLE_PARTS = ("wait", "poll", "check", "verify", "query", "connect", "inspect", "plan")
 
 _OUTCOMES = {"step_finished": "ok", "step_failed": "failed", "step_refused": "refused"}
@@ -100,12 +100,12 @@ class Step:
     host: str
     name: str
     started: float
-    ended: Optional[float]
+    ended: float | None
     outcome: str
     order: int
     changed: bool
     result: dict[str, Any]
-    error: Optional[dict[str, Any]]
+    error: dict[str, Any] | None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -205,10 +205,11 @@ def _wall(entry: Entry) -> float:
 
 
 def read_history(entries: Sequence[Entry], now: Entry | None = None) -> History:
-    """The history that these entries tell. now: the clock at reading (`at`, `monotonic`, `boot_id`), else the last entry.
+    """The history that these entries tell. now: the clock at reading (`at`, `monotonic`, `boot_id`), else the last
+    entry's.
 
-    The first run began when its run_started entry was written, less `result.elapsed_seconds` of that entry (how long the
-    run had been under way before it got the lock and with it the right to write).
+    The first run began when its run_started entry was written, less `result.elapsed_seconds` of that entry (how long it
+    had been under way before it got the lock and with it the right to write).
     """
     kept = counting(entries)
     first = next((index for index, entry in enumerate(kept) if entry["event"] == "run_started"), 0)
@@ -332,10 +333,11 @@ def _ending(step: Step) -> str:
 
 
 def component_state(history: History, component: str) -> str:
-    """How far a component came: verified, failed, unfinished, incomplete (no failure, no proof), unchanged or not_started.
+    """How far a component came: verified, failed, unfinished, incomplete, unchanged or not_started.
 
-    A component that was only looked at in assess is unchanged. The newest run in which it was worked on decides. Verified means: nothing of it went wrong in that run, and verify
-    made at least one check after its last isolate or restore, all of them good. No proof is not a success.
+    The newest run in which it was worked on decides. Verified means: nothing of it went wrong in that run, and verify
+    made at least one check after its last isolate or restore, all of them good. Incomplete is a component without
+    failure and without proof, which is no success. One that was only looked at in assess is unchanged.
     """
     every = [step for step in history.steps if step.component == component]
     own = [step for step in every if step.phase in ("isolate", "restore", "verify")]
@@ -368,11 +370,13 @@ def latest_steps(history: History) -> list[Step]:
 
 def overcome(history: History, step: Step) -> bool:
     """Whether a later run got past this step: the same step ended well there, or a later one of its component did."""
-    for later in history.steps:
-        if later.run > step.run and later.outcome == "ok" and later.component == step.component:
-            if later.key == step.key or _rank(later.phase) > _rank(step.phase):
-                return True
-    return False
+    return any(
+        later.run > step.run
+        and later.outcome == "ok"
+        and later.component == step.component
+        and (later.key == step.key or _rank(later.phase) > _rank(step.phase))
+        for later in history.steps
+    )
 
 
 def trade_read_back(history: History) -> float | None:

@@ -536,7 +536,7 @@ def _beside(report: Report, name: str, component: Mapping[str, Any] | None) -> s
     if losses:
         worst = max((loss for loss, _key in losses), key=lambda loss: loss["seconds"] / (loss["target_seconds"] or 1))
         lost = f", lost {span(worst['seconds'])} of {span(worst['target_seconds'])}, {_verdict(worst)}"
-    return component["state"].replace("_", " ") + lost
+    return str(component["state"]).replace("_", " ") + lost
 
 
 def check_count(report: Report) -> str:
@@ -593,7 +593,7 @@ def markdown(report: Report) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in report["phases"]:
-        took = f"{short(row['started_at'])} | {row['name']} | {label(row['component'])} | {span(row['seconds'])}"
+        took = f"{short(row['started_at'])} | {_cell(row['name'])} | {_cell(label(row['component']))} | {span(row['seconds'])}"
         lines.append(f"| {took} | {row['outcome']} |")
     lines += ["", "## Checks", "", f"{check_count(report)}.", ""]
     bad = [check for check in report["checks"] if not check["ok"]]
@@ -601,7 +601,7 @@ def markdown(report: Report) -> str:
         lines += ["| check | component | expected | found |", "| --- | --- | --- | --- |"]
         for check in bad:
             figures = f"{_cell(check['expected'])} | {_cell(check['found'])}"
-            lines.append(f"| {_cell(check['name'])} | {label(check['component'])} | {figures} |")
+            lines.append(f"| {_cell(check['name'])} | {_cell(label(check['component']))} | {figures} |")
         lines.append("")
     if report["measurements"]:
         lines += ["## Measured", "", "| | |", "| --- | --- |"]
@@ -610,13 +610,15 @@ def markdown(report: Report) -> str:
     for issue in report["issues"]:
         mended = " (resolved by a later run)" if issue["resolved"] else ""
         code = f"{issue['code']} " if issue["code"] else ""
-        lines.append(f"- **{issue['severity']}**{mended} {label(issue['component'])}: {code}{_line(issue['message'])}")
+        lines.append(
+            f"- **{issue['severity']}**{mended} {_text(label(issue['component']))}: {_text(code + issue['message'])}"
+        )
     if not report["issues"]:
         lines.append("None.")
     lines += ["", "## Next steps", ""]
-    lines += [f"- {_line(one)}" for one in report["next_steps"]] or ["None."]
+    lines += [f"- {_text(one)}" for one in report["next_steps"]] or ["None."]
     lines += ["", "## Lessons", ""]
-    lines += [f"- {_line(one)}" for one in report["lessons"]]
+    lines += [f"- {_text(one)}" for one in report["lessons"]]
     lines += ["- (to be added by the people who were there)", "", "## Evidence", "", "| | |", "| --- | --- |"]
     lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in flat_rows(report["evidence"])]
     return "\n".join(lines) + "\n"
@@ -654,5 +656,9 @@ def _line(value: object) -> str:
     return " ".join(str(value).split())
 
 
+def _text(value: object) -> str:
+    return _line(value).replace("<", "&lt;")
+
+
 def _cell(value: object) -> str:
-    return _line(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return _text(value).replace("\\", "\\\\").replace("|", "\\|")

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._report import (
@@ -74,12 +75,13 @@ svg .in{fill:#fff}svg .bad{fill:var(--bad)}
 .key{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft)}
 .key i{display:inline-block;width:12px;height:12px;border-radius:2px;margin-right:6px;vertical-align:-1px}
 footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--line);font-size:12.5px;color:var(--soft)}
-@media(max-width:760px){main{padding:20px 16px}.figures{grid-template-columns:1fr 1fr}
+@media screen and (max-width:760px){main{padding:20px 16px}.figures{grid-template-columns:1fr 1fr}
 .figures div{border-top:1px solid var(--line)}dl{grid-template-columns:120px 1fr}}
 @page{size:A4;margin:14mm 12mm}
 @media print{body{background:#fff;font-size:11.5px}main{border:0;padding:0;max-width:none}
 h2{break-after:avoid;margin-top:24px}tr,li,.banner,.figures,svg{break-inside:avoid}
-thead{display:table-header-group}table,dl{font-size:11px}.figures b{font-size:19px}code{font-size:10px}}
+table.few{break-inside:avoid}
+thead{display:table-header-group}table,dl{font-size:11px}.tag,th,.note{font-size:10px}.figures b{font-size:19px}code{font-size:10px}}
 """
 
 
@@ -124,7 +126,7 @@ def _table(headers: Sequence[Any], rows: Sequence[Sequence[Any]], total: int = -
     body = "".join(
         f"<tr{' class=total' if number == total else ''}>{cells('td', row)}</tr>\n" for number, row in enumerate(rows)
     )
-    return f"<table>{head}<tbody>\n{body}</tbody></table>\n"
+    return f"<table{' class=few' if len(rows) < 9 else ''}>{head}<tbody>\n{body}</tbody></table>\n"
 
 
 def _tag(text: str, kind: str | None = None) -> str:
@@ -178,7 +180,9 @@ def _head(report: Report) -> str:
     ]
     pairs = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
     affected = ", ".join(label(one["name"]) for one in report["components"]) or "none"
-    figures = "".join(f"<div><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in _figures(report))
+    figures = "".join(
+        f"<div><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in _figures(report)
+    )
     kicker = f"{scenario} · {report['environment']}"
     return (
         f'<div class="kicker"><span>Platform3 recovery report</span><span>{escape(kicker)}</span></div>\n'
@@ -308,7 +312,9 @@ def _timing(report: Report) -> str:
     if slowest:
         text = f"Slowest step: {slowest['phase']} of {label(slowest['component'])}, {slowest['name']}"
         rows.append((text, slowest["seconds"]))
-    rows += [(f"Work of all steps together: {name.replace('_', ' ')}", it) for name, it in timing["work_seconds"].items()]
+    rows += [
+        (f"Work of all steps together: {name.replace('_', ' ')}", it) for name, it in timing["work_seconds"].items()
+    ]
     return _table((), [(escape(name), ("number", span(seconds))) for name, seconds in rows])
 
 

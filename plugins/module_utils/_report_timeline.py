@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import COMPONENTS, PHASES
 from ansible_collections.platform3.recovery.plugins.module_utils._report import Report, label
@@ -25,7 +26,8 @@ def timeline(report: Report) -> str:
     for run in runs:
         began = next((one["offset_seconds"] for one in report["runs"][run - 1 : run]), None)
         if len(runs) > 1:
-            drawn.append(f'<p class="note">Run {run} of {len(runs)}, {span(began) if began else "0"} after the start</p>')
+            after = f", {span(began)} after the start" if began else ""
+            drawn.append(f'<p class="note">Run {run} of {len(runs)}{after}</p>')
         drawn.append(_Picture(report, began, [step for step in report["steps"] if step["run"] == run]).svg())
     return "\n".join(drawn) + _key(report)
 
@@ -57,7 +59,8 @@ class _Picture:
 
     def x(self, at: float) -> float:
         """Where a moment, in seconds since the first run began, lies."""
-        return _LEFT + (at - self.start) * (_WIDTH - _LEFT - _RIGHT) / self.length
+        share = (at - self.start) / self.length
+        return float(_LEFT + share * (_WIDTH - _LEFT - _RIGHT))
 
     def svg(self) -> str:
         """The picture."""

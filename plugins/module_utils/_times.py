@@ -29,6 +29,8 @@ def parse_iso(text: str) -> float:
         whole = datetime.strptime(f"{found['date']}T{clock}{digits}", "%Y-%m-%dT%H:%M:%S%z")
     except ValueError as error:
         raise ValueError(f"{text!r} is no possible date and time ({error})") from None
+    if not 1970 <= whole.year <= 2999:
+        raise ValueError(f"{text!r} is not of this age")
     fraction = float("0." + found["fraction"][1:]) if found["fraction"] else 0.0
     return whole.timestamp() + fraction
 

@@ -65,13 +65,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rto:
-  description: For the complete system and each component C(seconds), C(target_seconds), C(maximum_seconds) and the C(verdict) met, late, missed or not_measured.
+  description:
+    - For the complete system and each component C(seconds), C(target_seconds), C(maximum_seconds) and the C(verdict)
+      met, late, missed or not_measured.
   type: dict
   returned: success
   sample:
     postgresql: {seconds: 41.2, target_seconds: 300, maximum_seconds: 600, verdict: met}
 rpo:
-  description: For each type of data C(seconds), C(target_seconds), the C(verdict) met, missed or not_measured, and the C(recovery_point).
+  description:
+    - For each type of data C(seconds), C(target_seconds), the C(verdict) met, missed or not_measured, and the
+      C(recovery_point).
   type: dict
   returned: success
   sample:

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils import _report as reports
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse, read_history
+from ansible_collections.platform3.recovery.plugins.module_utils._report_html import page
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plugins import journal_samples as samples
+
+SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+SAMPLES = {
+    "full": (samples.full, "success"),
+    "killed_and_resumed": (samples.killed_and_resumed, "success"),
+    "one_component_failed": (samples.one_component_failed, "partial"),
+}
+
+
+def build(written: samples.Journal, **facts: Any) -> dict[str, Any]:
+    text = written.text()
+    told = {
+        "recovery_id": samples.RECOVERY_ID,
+        "objectives": samples.OBJECTIVES,
+        "journal": {"sha256": "0" * 64, "bytes": len(text), "lines": text.count("\n")},
+        "evidence": {"signed_by": "lab-backup"},
+        **facts,
+    }
+    return reports.build(read_history(parse(text)), told)
+
+
+def validate(report: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(report)))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_reports_of_the_samples_keep_to_the_schema(name: str) -> None:
+    make, outcome = SAMPLES[name]
+    report = build(make())
+    validate(report)
+    assert report["outcome"] == outcome
+    assert report["backup_set"] == "20261123T050000Z" and report["incident_id"] == "INC-4711"
+
+
+def test_the_schema_itself_is_one_and_refuses_what_is_missing() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    report = build(samples.full())
+    for name in SCHEMA["required"]:
+        less = copy.deepcopy(report)
+        del less[name]
+        with pytest.raises(jsonschema.ValidationError):
+            validate(less)
+
+
+def test_a_report_is_written_of_an_empty_journal_too() -> None:
+    report = reports.build(read_history([]), {"recovery_id": "x"})
+    validate(report)
+    assert report["outcome"] == "failed"
+    assert page(report) and reports.markdown(report) and reports.card(report)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 12000), st.sampled_from(sorted(SAMPLES)))
+def test_a_journal_cut_anywhere_gives_a_report_and_no_false_success(cut: int, name: str) -> None:
+    make, _outcome = SAMPLES[name]
+    whole = make().text()
+    text = whole[:cut]
+    report = reports.build(read_history(parse(text)), {"recovery_id": "x", "objectives": samples.OBJECTIVES})
+    validate(report)
+    assert page(report) and reports.markdown(report) and reports.card(report)
+    if not any("Open the platform" in line and "step_finished" in line for line in text.splitlines()):
+        assert report["outcome"] != "success"
+
+
+# --- outcome ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_gateway_opened_is_no_success() -> None:
+    written = samples.full()
+    written.entries = [entry for entry in written.entries if not str(entry.get("name")).startswith("Open")]
+    report = build(written)
+    assert report["outcome"] == "partial"
+    assert any("not opened" in issue["message"] for issue in report["issues"])
+
+
+def test_no_trade_is_no_success() -> None:
+    written = samples.full()
+    for entry in written.entries:
+        if entry.get("phase") == "validate" and "result" in entry:
+            entry["result"]["checks"] = [samples.check("login", "app_services", 200, 200)]
+    report = build(written)
+    assert report["outcome"] == "partial"
+    assert any("no trade" in issue["message"] for issue in report["issues"])
+    assert report["rto"]["complete_system"]["seconds"] is None
+
+
+def test_one_bad_check_in_a_step_that_ended_well_is_no_success() -> None:
+    written = samples.full()
+    for entry in written.entries:
+        if entry.get("phase") == "assess" and entry.get("component") == "redis" and entry["event"] == "step_finished":
+            entry["result"] = {"checks": [samples.check("clock", "redis", 0, 90)]}
+    report = build(written)
+    assert report["outcome"] == "partial"
+    assert report["issues"][0]["severity"] == "error" and "clock" in report["issues"][0]["message"]
+
+
+def test_nothing_verified_is_failed() -> None:
+    written = samples.Journal()
+    written.run_started(0.0)
+    written.step(1.0, 2.0, "assess", "recovery", "Verify every byte", "step_failed", error={"message": "bit flip"})
+    report = build(written)
+    assert report["outcome"] == "failed"
+    assert "bit flip" in report["issues"][0]["message"]
+
+
+def test_what_a_later_run_got_past_is_a_resolved_warning() -> None:
+    report = build(samples.killed_and_resumed())
+    resolved = [issue for issue in report["issues"] if issue["resolved"]]
+    assert [(issue["severity"], issue["component"]) for issue in resolved] == [("warning", "postgresql")]
+    assert all(issue["severity"] != "error" for issue in report["issues"])
+
+
+def test_checks_that_failed_in_a_run_that_was_mended_do_not_stand() -> None:
+    written = samples.one_component_failed()
+    written.run_started(100.0)
+    samples.assess(written, 101.0)
+    samples.isolate(written, 106.0)
+    samples.restore(written, 108.0)
+    samples.resume(written, 140.0)
+    samples.validate(written, 150.0)
+    report = build(written)
+    assert report["outcome"] == "success"
+    assert all(check["ok"] for check in report["checks"])
+
+
+def test_a_note_that_is_an_error_is_no_success() -> None:
+    written = samples.full()
+    written.write(60.0, "note", component="postgresql", result={"severity": "error", "message": "slot is gone"})
+    assert build(written)["outcome"] == "partial"
+
+
+def test_a_partial_recovery_needs_what_was_asked_for_only() -> None:
+    written = samples.Journal()
+    written.run_started(0.0, components=["redis"], scenario="partial")
+    samples.restore(written, only=("redis",))
+    report = build(written)
+    assert report["outcome"] == "success"
+    assert report["rto"]["postgresql"]["verdict"] == "not_measured"
+
+
+def test_the_reports_own_step_is_at_work_and_no_issue() -> None:
+    written = samples.full()
+    written.start(60.0, "report", "recovery", "Write the report")
+    report = build(written)
+    assert report["outcome"] == "success"
+    assert report["steps"][-1]["outcome"] == "running"
+
+
+def test_wrong_objectives_and_instants_are_issues_not_failures() -> None:
+    report = build(samples.full(), objectives={"rto": {"redsi": {}}}, incident_at="yesterday")
+    validate(report)
+    messages = " ".join(issue["message"] for issue in report["issues"])
+    assert "redsi" in messages and "yesterday" in messages
+    assert report["incident_at"] is None
+
+
+# --- what it holds ---------------------------------------------------------------------------------------------------
+
+
+def test_datastores_overlap_in_the_phases() -> None:
+    rows = {row["component"]: row for row in build(samples.full())["phases"] if row["name"] == "restore"}
+    starts = [row["started_at"] for row in rows.values()]
+    assert len(rows) == 3 and len(set(starts)) == 1
+    assert build(samples.full())["timing"]["overlap_seconds"] > 10
+
+
+def test_orchestration_is_told_beside_the_whole() -> None:
+    timing = build(samples.full())["timing"]
+    assert 0 < timing["orchestration_seconds"] < timing["first_trade_seconds"]
+    assert timing["slowest_step"]["component"] == "postgresql"
+    assert timing["work_seconds"]["copy"] == pytest.approx(18.2)
+
+
+def test_evidence_of_steps_and_of_the_journal_is_in_it() -> None:
+    evidence = build(samples.full())["evidence"]
+    assert evidence["signed_by"] == "lab-backup"
+    assert evidence["recovery"]["artefacts"] == 58
+    assert evidence["journal"]["bytes"] > 0
+
+
+def test_sets_passed_over_are_warned_of() -> None:
+    written = samples.full()
+    passed = [{"id": "20261123T051000Z", "reason": "its signature is foreign"}]
+    written.step(0.2, 0.3, "assess", "recovery", "Choose", result={"passed_over": passed})
+    assert any("20261123T051000Z" in issue["message"] for issue in build(written)["issues"])
+
+
+def test_a_failed_report_says_how_to_go_on() -> None:
+    steps = build(samples.one_component_failed())["next_steps"]
+    assert steps[0].endswith("recovery_backup_set=20261123T040000Z")
+    assert f"full_recovery.yml -e recovery_id={samples.RECOVERY_ID} -e recovery_confirm=lab" in steps[-1]
+
+
+# --- what it looks like ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_card_is_short_narrow_and_plain(name: str) -> None:
+    make, _outcome = SAMPLES[name]
+    lines = reports.card(build(make()), "/srv/reports/x/report.html")
+    assert 10 <= len(lines) <= 20
+    for line in lines:
+        assert line.isascii()
+        assert len(line) <= reports.CARD_WIDTH or "ansible-playbook" in line
+
+
+def test_the_card_of_a_failure_names_the_error_and_the_command() -> None:
+    text = "\n".join(reports.card(build(samples.one_component_failed())))
+    assert "RECOVERY IS PARTIAL" in text and "PRC-620" in text
+    assert f"ansible-playbook full_recovery.yml -e recovery_id={samples.RECOVERY_ID}" in text
+
+
+class Page(HTMLParser):
+    """Counts that every element is closed and collects what it refers to."""
+
+    VOID = ("meta", "rect", "line", "br", "!doctype")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.names: set[str] = set()
+        self.references: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.references += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in self.VOID or (tag == "rect" and not self.get_starttag_text().endswith("/>")):  # type: ignore[union-attr]
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_page_is_whole_and_needs_nothing_else(name: str) -> None:
+    make, _outcome = SAMPLES[name]
+    html = page(build(make()))
+    parser = Page()
+    parser.feed(html)
+    assert parser.open == []
+    assert not parser.names & {"script", "link", "img", "iframe"}
+    assert parser.references == [] and "url(" not in html and "@import" not in html
+    assert {"svg", "table"} <= parser.names
+
+
+def test_nothing_from_the_journal_becomes_markup() -> None:
+    written = samples.full()
+    evil = "<script>alert('x')</script>|\n# x"
+    for entry in written.entries:
+        if "name" in entry and entry.get("phase") == "resume":
+            entry["name"] = evil
+    written.step(70.0, 71.0, "validate", evil, evil, "step_failed", error={"message": evil, "code": evil, "data": evil})
+    report = build(written, incident_id=evil, evidence={evil: evil}, backup_set=evil)
+    html = page(report)
+    assert "<script" not in html and "alert(&#x27;x&#x27;)" in html
+    assert "<script" not in reports.markdown(report)
+    assert not any("\n" in line for line in reports.card(report))
+
+
+def test_the_event_log_has_what_an_incident_file_needs() -> None:
+    log = reports.markdown(build(samples.full()))
+    for wanted in ("INC-4711", "| Type |", "Affected components", "Recovery started", "Recovery ended", "Downtime"):
+        assert wanted in log
+    for heading in ("Data loss", "Issues", "Lessons", "Next steps", "Course of events", "Evidence"):
+        assert f"\n## {heading}\n" in log
+    for row in re.findall(r"^\|.*\|$", log, flags=re.MULTILINE):
+        assert row.count("|") - row.count("\\|") in (3, 5, 6)
