@@ -27,6 +27,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
 CHUNK_BYTES = 1 << 20
 PART_HEADER_BYTES = 16 << 10
 POLL_SECONDS = 0.05
+GIVEN_UP_SECONDS = 2.0
 
 
 class NotFound(RecoveryError):
@@ -144,7 +145,7 @@ class Figures:
 class InfluxApi:
     """One server and one token. Not for several threads: each takes its own (`another()`)."""
 
-    def __init__(self, url: str, token: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, timeout_seconds: float = 300.0) -> None:
         self.url = url.rstrip("/")
         self._token = token
         self._timeout_seconds = timeout_seconds
@@ -333,19 +334,29 @@ class InfluxApi:
         place = urlencode({"orgID": organisation_id, "bucketID": bucket_id})
         self.json(f"/api/v2/delete?{place}", "POST", {"start": starts_at, "stop": ends_at, "predicate": predicate})
 
-    def await_ready(self, timeout_seconds: float) -> None:
-        """Wait until the server answers for itself, looking twenty times a second; RecoveryError after the time."""
+    def await_ready(self, timeout_seconds: float, given_up: Callable[[], str] = lambda: "") -> None:
+        """Wait until the server answers for itself, looking twenty times a second.
+
+        given_up: asked every two seconds, says why there is nothing to wait for. RecoveryError then, or after the time.
+        """
         deadline = time.monotonic() + timeout_seconds
+        ask_at = time.monotonic() + GIVEN_UP_SECONDS
         while True:
             try:
                 self.read(self.request("GET", "/health"))
                 return
             except RecoveryError as error:
+                found = ""
                 if time.monotonic() >= deadline:
+                    found = f"no good answer after {timeout_seconds:.0f} s ({error.found})"
+                elif time.monotonic() >= ask_at:
+                    ask_at = time.monotonic() + GIVEN_UP_SECONDS
+                    found = given_up()
+                if found:
                     raise RecoveryError(
                         "PRC-704",
                         f"wait for InfluxDB at {self.url}",
-                        f"no good answer after {timeout_seconds:.0f} s ({error.found})",
+                        found,
                         "the restored data is in its place and the old data in quarantine",
                         "see the log of the InfluxDB container, then go on with the same recovery_id",
                     ) from error

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +113,9 @@ class Capture:
 
     def run(self) -> None:
         """Take metadata and shards until the last metadata names no shard that was not taken."""
-        os.makedirs(os.path.join(self.folder, "influxdb", "shards"), exist_ok=True)
+        # What an interrupted run left would be an extra file in the set.
+        shutil.rmtree(self._path("influxdb/shards"), ignore_errors=True)
+        os.makedirs(self._path("influxdb/shards"))
         why = ""
         again: set[int] = set()
         for number in range(ROUNDS):

@@ -124,20 +124,20 @@ class Placement:
         """The folder beside the live data."""
         return f"{ROOT}/restore-{self.worker.fence.recovery_id}"
 
-    def needed(self) -> bool:
-        """Whether the set's data is not yet in restore-<id>/ or data/, whole.
+    def left_to_do(self) -> str:
+        """What an earlier run left to do: "everything", "exchange" (the data is whole beside) or "nothing".
 
         RecoveryError PRC-710 where this recovery was rolled back, or has put another set's data in place.
         """
         state = self.worker.swap_state()
         if state in ("rolling_back", "rolled_back"):
             raise self._refused(f"{self.worker.fence.recovery_id} was rolled back in this volume")
-        if state in ("", "restored"):
-            return self._origin_in(self.folder) != self.origin if state else True
+        if state == "" or (state == "restored" and self._origin_in(self.folder) != self.origin):
+            return "everything"
         # An exchange that was only announced may or may not have happened.
         if self.origin not in (self._origin_in(DATA), self._origin_in(self.folder)):
             raise self._refused(f"{self.worker.fence.recovery_id} has already put another set's data in place")
-        return False
+        return "nothing" if state == "swapped" else "exchange"
 
     def _refused(self, found: str) -> RecoveryError:
         return RecoveryError(

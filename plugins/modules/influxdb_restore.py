@@ -141,7 +141,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._checks import 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
     COMPOSE_ARGUMENTS,
     compose_of,
+    docker,
     find_volume,
+    inspect_container,
+    last_line,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
@@ -206,6 +209,38 @@ def ensure_volume(given: dict[str, Any]) -> str:
     return volume
 
 
+def containers_of(project: str, service: str, *filters: str) -> list[str]:
+    """Names of the service's containers."""
+    wanted = [f"label=com.docker.compose.project={project}", f"label=com.docker.compose.service={service}", *filters]
+    arguments = [part for one in wanted for part in ("--filter", one)]
+    return docker(["ps", "--all", *arguments, "--format", "{{.Names}}"]).stdout.split()
+
+
+def require_away(project: str, service: str) -> None:
+    """RecoveryError PRC-713 while the server runs: it would go on writing into the folders that are exchanged."""
+    running = containers_of(project, service, "status=running", "status=restarting", "status=paused")
+    if running:
+        raise RecoveryError(
+            "PRC-713",
+            f"exchange the data of service {service}",
+            f"container {running[0]} still runs",
+            "nothing was exchanged",
+            f"docker rm --force {running[0]}, then go on with the same recovery_id",
+        )
+
+
+def ended(project: str, service: str) -> str:
+    """Why the started server will never answer: its container ends again and again. "" while it may."""
+    for name in containers_of(project, service):
+        container = inspect_container(name) or {}
+        state = container.get("State", {})
+        if container.get("RestartCount", 0) > 1 or state.get("Status") in ("exited", "dead"):
+            log = docker(["logs", "--tail", "20", name], check=False)
+            said = last_line(log.stderr) or last_line(log.stdout)
+            return f"container {name} ended with status {state.get('ExitCode')} ({said})"
+    return ""
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     given, content = module.params, module.params["content"]
@@ -230,6 +265,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     }
     if module.check_mode:
         return result
+    compose = compose_of(given)
     volume = ensure_volume(given)
     with VolumeWorker(COMPONENT, volume, given["image"], given["environment_id"], fence_of(module)) as worker:
         placement = Placement(
@@ -240,7 +276,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             Progress(given["progress_path"]),
             streams=given["streams"],
         )
-        if placement.needed():
+        left = placement.left_to_do()
+        if left != "nothing":
+            require_away(compose.project, given["service"])
+        if left == "everything":
             placement.bolt_path = current_bolt(
                 given["set_path"], plan.bolt, content["operator_token"], given["token"], module.tmpdir
             )
@@ -250,10 +289,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             parts.end("copy")
         worker.swap_in()
         result["quarantined"] = placement.quarantined()
+        result["changed"] = left != "nothing"
     parts.end("swap")
-    compose_of(given).up([given["service"]])
+    compose.up([given["service"]])
     api = InfluxApi(given["url"], given["token"])
-    api.await_ready(given["start_timeout_seconds"])
+    api.await_ready(given["start_timeout_seconds"], lambda: ended(compose.project, given["service"]))
     parts.end("start")
     result["parts"] = parts.seconds
     result["checks"] = require(

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import restore_plan
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "platform3/influxdb:2.7"
@@ -380,11 +385,56 @@ def test_a_run_killed_halfway_is_gone_on_with(target: Platform, taken: Taken, tm
     assert docker("ps", "--all", "--quiet", "--filter", f"name=platform3-one-shot-{target.volume}") == ""
 
 
-def test_a_flipped_bit_is_refused_before_the_exchange(target: Platform, taken: Taken, tmp_path: Path) -> None:
-    """The live data keeps its bytes and its server."""
+def test_what_was_restored_but_not_exchanged_is_gone_on_with(target: Platform, taken: Taken) -> None:
+    """Killed right before the exchange, and right after it: nothing is copied again, nothing is lost."""
+    target.compose("up", "--no-start")
+    plan = restore_plan(taken.content, taken.artefacts, time.time_ns())
+    with VolumeWorker("influxdb", target.volume, IMAGE, target.id, Fence("recovery-1", 2)) as worker:
+        Placement(worker, plan, str(taken.folder), origin_of(taken.artefacts), Progress(None)).restore()
+        assert worker.swap_state() == "restored"
+    assert "data" not in target.in_volume("ls").split()
+    result = target.restore(taken, epoch=3)
+    assert (result.get("failed"), result["bytes"], result["changed"]) == (None, 0, True)
+    docker("rm", "--force", target.id)
+    result = target.restore(taken, epoch=4)
+    assert (result.get("failed"), result["bytes"], result["changed"]) == (None, 0, False)
+    verified = target.verify(taken)
+    assert "failed" not in verified, verified
+
+
+def test_a_run_that_was_outranked_changes_nothing(target: Platform, taken: Taken) -> None:
+    """The volume knows a newer epoch."""
+    target.restore(taken, epoch=5)
+    result = target.restore(taken, recovery="recovery-2", epoch=4)
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-402")
+
+
+def test_a_server_that_runs_is_not_pulled_from_under(target: Platform, taken: Taken) -> None:
+    """Isolate was left out: nothing is exchanged."""
     target.restore(taken)
-    digest = "find data -type f ! -name '*.wal' ! -path '*/index/*' | sort | xargs sha256sum"
-    started = docker("inspect", "--format", "{{.State.StartedAt}}", target.id)
+    result = target.restore(taken, recovery="recovery-2", epoch=3)
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-713")
+    assert target.in_volume("ls quarantine") == "recovery-1"
+    docker("rm", "--force", target.id)
+    result = target.restore(taken, recovery="recovery-2", epoch=4)
+    assert (result.get("failed"), result["quarantined"]) == (None, True)
+    assert "influxd.bolt" in target.in_volume("ls quarantine/recovery-2")
+
+
+def test_a_server_that_cannot_start_is_not_waited_for(target: Platform, taken: Taken) -> None:
+    """Its entrypoint refuses the volume: the reason is in the error, long before the time is over."""
+    started = time.monotonic()
+    result = target.restore(taken, environment_id="another", start_timeout_seconds=300)
+    assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-704")
+    assert "belongs to environment another" in result["error"]["found"]
+    assert time.monotonic() - started < 100
+
+
+def test_a_flipped_bit_is_refused_before_the_exchange(target: Platform, taken: Taken, tmp_path: Path) -> None:
+    """The live data keeps its bytes."""
+    target.restore(taken)
+    docker("rm", "--force", target.id)
+    digest = "find data -type f | sort | xargs sha256sum"
     before = target.in_volume(digest)
     damaged = taken.copy(tmp_path / "set")
     path = damaged.folder / damaged.largest()["path"]
@@ -395,7 +445,6 @@ def test_a_flipped_bit_is_refused_before_the_exchange(target: Platform, taken: T
     assert (result.get("failed"), result["error"]["code"]) == (True, "PRC-707")
     assert damaged.largest()["path"] in result["error"]["attempted"]
     assert target.in_volume(digest) == before
-    assert docker("inspect", "--format", "{{.State.StartedAt}}", target.id) == started
     assert target.in_volume("ls quarantine") == "recovery-1"
 
 
