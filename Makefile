@@ -35,7 +35,7 @@ integration: lab ## Test on the lab's real servers
 molecule: lab ## Run every molecule scenario
 	@$(VENV)/bin/pytest -m molecule tests
 
-test: setup lint ## All set-up and every test
+test: setup lint lab ## All set-up and every test
 	@$(VENV)/bin/pytest tests
 
 benchmark: lab ## Measure the recovery against the old procedure

@@ -40,7 +40,11 @@ fi
 sha256() {
   sha256sum <"$secrets/$1" | cut -d' ' -f1
 }
-make_once 0644 "$run/redis/users.acl" "user default off resetpass
+# Nobody can be `default`, but Redis replays its append-only file as that user: without its rights transactions are lost.
+users="user default off resetpass ~* &* +@all
 user forex_admin on #$(sha256 redis_password) ~* &* +@all
-user platform_services on #$(sha256 redis_services_password) ~* &* +@all -@admin -@dangerous
-"
+user platform_services on #$(sha256 redis_services_password) ~* &* +@all -@admin -@dangerous"
+if [ "$(cat "$run/redis/users.acl" 2>/dev/null)" != "$users" ]; then
+  echo "$users" >"$run/redis/users.acl"
+  echo "wrote users.acl"
+fi
