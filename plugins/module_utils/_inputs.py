@@ -266,7 +266,7 @@ def nearest_clause(name: str, known: Iterable[str]) -> str:
 
 def unknown_extra_variables(names: Iterable[str], known: Iterable[str]) -> list[Problem]:
     """Extra variables that are no input; what the plays set themselves may not be given either."""
-    all_known = (set(known) | set(INPUTS)) - INTERNAL
+    all_known = _ours(known)
     problems = []
     for name in sorted(set(names)):
         if name in all_known or name.startswith(FOREIGN_PREFIXES):
@@ -282,13 +282,18 @@ def unknown_extra_variables(names: Iterable[str], known: Iterable[str]) -> list[
 
 def unknown_inventory_variables(names: Mapping[str, str], known: Iterable[str]) -> list[Problem]:
     """Inventory variables with our prefixes that are no input. names: variable -> where it stands (for people)."""
-    all_known = (set(known) | set(INPUTS)) - INTERNAL
+    all_known = _ours(known)
     problems = []
     for name, where in sorted(names.items()):
         if name.startswith(PREFIXES) and name not in all_known:
             found = f"unknown variable {name!r} in the inventory ({where}){nearest_clause(name, all_known)}"
             problems.append(Problem("PRC-104", found, _correct(name, all_known)))
     return problems
+
+
+def _ours(known: Iterable[str]) -> set[str]:
+    """What may be given from outside; a role's own variables begin with two lines."""
+    return {name for name in (*known, *INPUTS) if name not in INTERNAL and not name.startswith("__")}
 
 
 def _correct(name: str, known: Iterable[str]) -> str:

@@ -593,8 +593,8 @@ def markdown(report: Report) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for row in report["phases"]:
-        took = f"{short(row['started_at'])} | {_cell(row['name'])} | {_cell(label(row['component']))} | {span(row['seconds'])}"
-        lines.append(f"| {took} | {row['outcome']} |")
+        what = f"{short(row['started_at'])} | {_cell(row['name'])} | {_cell(label(row['component']))}"
+        lines.append(f"| {what} | {span(row['seconds'])} | {row['outcome']} |")
     lines += ["", "## Checks", "", f"{check_count(report)}.", ""]
     bad = [check for check in report["checks"] if not check["ok"]]
     if bad:

@@ -81,7 +81,8 @@ footer{margin-top:44px;padding-top:12px;border-top:1px solid var(--line);font-si
 @media print{body{background:#fff;font-size:11.5px}main{border:0;padding:0;max-width:none}
 h2{break-after:avoid;margin-top:24px}tr,li,.banner,.figures,svg{break-inside:avoid}
 table.few{break-inside:avoid}
-thead{display:table-header-group}table,dl{font-size:11px}.tag,th,.note{font-size:10px}.figures b{font-size:19px}code{font-size:10px}}
+thead{display:table-header-group}table,dl{font-size:11px}.tag,th,.note{font-size:10px}
+.figures b{font-size:19px}code{font-size:10px}}
 """
 
 
