@@ -110,9 +110,11 @@ def begin(store: str, set_id: str, marker: Mapping[str, Any]) -> str:
     path = os.path.join(store, set_id + INCOMPLETE_SUFFIX)
     if os.path.lexists(path):
         shutil.rmtree(path)
-    os.mkdir(path, 0o755)
-    for component in COMPONENTS:
-        os.mkdir(os.path.join(path, component), 0o755)
+    # A one-shot container reads a set as its own user, whatever the umask here; who may come here is decided by the
+    # store's folder.
+    for folder in (path, *(os.path.join(path, component) for component in COMPONENTS)):
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
     write_durable(os.path.join(path, MARKER_NAME), json.dumps(marker, sort_keys=True).encode())
     sync_folder(store)
     return path

@@ -198,6 +198,10 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
     final = os.path.join(given["store_path"], given["set_id"])
     path = final + INCOMPLETE_SUFFIX
     if module.check_mode:
+        # Nothing was written that could be judged; what failed to be looked at is known already.
+        bad = failures(given["results"])
+        if bad:
+            raise _not_complete(given["set_id"], _named(bad))
         return {"changed": True, "backup_set": {"id": given["set_id"], "path": final}, "bytes": 0, "files": 0}
     marker = store_files.read_marker(path)
     if marker is None or marker.get("environment_id") != given["environment_id"]:
@@ -246,18 +250,30 @@ def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
 
 def gathered(set_id: str, results: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Content by component and all artefacts; RecoveryError PRC-207 names the components that did not give theirs."""
-    bad = []
+    bad = failures(results)
     for name, result in results.items():
-        if result.get("failed") or result.get("unreachable"):
-            bad.append(f"{name} failed: {str(result.get('msg', 'no message')).splitlines()[0]}")
-        elif not isinstance(result.get("content"), dict) or not isinstance(result.get("artefacts"), list):
-            bad.append(f"{name} gave no result: its backup did not run to its end")
+        if not isinstance(result.get("content"), dict) or not isinstance(result.get("artefacts"), list):
+            bad.setdefault(name, "gave no result: its backup did not run to its end")
     if bad or not results:
-        raise _not_complete(set_id, "; ".join(bad) or "no component was backed up")
+        raise _not_complete(set_id, _named(bad) or "no component was backed up")
     return (
         {name: result["content"] for name, result in results.items()},
         [artefact for result in results.values() for artefact in result["artefacts"]],
     )
+
+
+def failures(results: dict[str, Any]) -> dict[str, str]:
+    """The components whose backup failed, each with the first line of its message."""
+    said = {
+        name: str(result.get("msg") or "no message").splitlines()[0].rstrip(".")
+        for name, result in results.items()
+        if result.get("failed") or result.get("unreachable")
+    }
+    return {name: f"failed: {message}" for name, message in said.items()}
+
+
+def _named(bad: dict[str, str]) -> str:
+    return "; ".join(f"{name} {reason}" for name, reason in bad.items())
 
 
 def _not_complete(set_id: str, found: str) -> RecoveryError:

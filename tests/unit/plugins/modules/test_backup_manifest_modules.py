@@ -76,11 +76,13 @@ class Store:
         }
         return results
 
-    def complete(self, set_id: str, results: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    def complete(
+        self, set_id: str, results: dict[str, Any], check_mode: bool = False, **changes: Any
+    ) -> dict[str, Any]:
         given = {"state": "complete", "store_path": str(self.path), "set_id": set_id, "results": results}
         given |= {"fence": {"recovery_id": f"backup-{set_id}", "epoch": 1}, **ENVIRONMENT}
         given |= {"signing_key": self.key, "trusted_signers": self.signers}
-        return run("backup_manifest", {**given, **changes})
+        return run("backup_manifest", {**given, **changes}, check_mode)
 
     def make(self, set_id: str) -> dict[str, Any]:
         assert not self.begin(set_id).get("failed")
@@ -241,6 +243,17 @@ def test_a_set_that_is_not_whole_stays_incomplete(empty: Store, damage: Any, say
     assert says in error_of(empty.complete(FIRST, results), "PRC-207")
     assert not (empty.path / FIRST).exists()
     error_of(empty.look(), "PRC-200")
+
+
+def test_check_mode_completes_nothing_but_names_what_failed(empty: Store) -> None:
+    empty.begin(FIRST)
+    results = empty.write(FIRST)
+    before = digests(empty.path)
+    assert empty.complete(FIRST, results, check_mode=True)["changed"]
+    results["redis"] = {"failed": True, "msg": "[PRC-600] Could not look."}
+    found = error_of(empty.complete(FIRST, results, check_mode=True), "PRC-207")
+    assert found == "redis failed: [PRC-600] Could not look"
+    assert digests(empty.path) == before
 
 
 def test_a_key_that_no_recovery_would_believe_does_not_complete_a_set(empty: Store) -> None:
