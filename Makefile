@@ -3,8 +3,7 @@
 SHELL := /bin/bash
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
-# Set-up prints a line a step; the recovery's own playbooks use Ansible's usual output. One set-up at a time.
-LAB = flock --close Makefile env ANSIBLE_STDOUT_CALLBACK=steps $(VENV)/bin/ansible-playbook
+LAB = $(VENV)/bin/ansible-playbook
 
 .PHONY: help setup lab traffic drill test benchmark lint unit integration molecule clean
 
