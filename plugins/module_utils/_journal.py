@@ -22,9 +22,9 @@ PHASES = ("assess", "isolate", "restore", "verify", "resume", "validate", "repor
 DATASTORES = ("postgresql", "redis", "influxdb")
 COMPONENTS = (*DATASTORES, "configuration", "app_services")
 
-# Parts of a step (result.parts) that are no work on the data but waiting for it or looking at it: orchestration is what
-# remains when nothing is copied, hashed, replayed or started.
-IDLE_PARTS = ("wait", "poll", "check", "verify", "query", "connect", "inspect", "plan")
+# Parts of a step (result.parts) that are work on data or the start of a server. All others (waiting, comparing,
+# stopping, exchanging folders) are orchestration: what remains when nothing is copied, hashed, replayed or started.
+WORK_PARTS = ("copy", "hash", "load", "replay", "rewrite", "initialise", "start", "promote")
 
 _OUTCOMES = {"step_finished": "ok", "step_failed": "failed", "step_refused": "refused"}
 
@@ -441,24 +441,32 @@ def overlap_seconds(intervals: Iterable[Interval]) -> float:
 
 
 def parts_of(step: Step) -> dict[str, float]:
-    """Seconds of each part of a step's work, from result.parts; what is no number is left out."""
-    parts = step.result.get("parts")
-    return (
-        {str(name): _number(value) for name, value in parts.items() if _number(value)}
-        if isinstance(parts, dict)
-        else {}
-    )
+    """Seconds of each part of a step's work, as its module reported them; what is no number is left out.
+
+    verify and validate only look. resume reports after how many seconds each tier was well: the last of them is how
+    long starting took. The verification of a set reports its reading beside the parts.
+    """
+    told = step.result.get("parts")
+    parts = {str(name): _number(value) for name, value in told.items()} if isinstance(told, dict) else {}
+    if step.phase in ("verify", "validate"):
+        parts = {}
+    elif step.phase == "resume" and parts:
+        parts = {"start": max(parts.values())}
+    verified = step.result.get("verified")
+    if isinstance(verified, dict):
+        parts["hash"] = _number(verified.get("seconds"))
+    return {name: seconds for name, seconds in parts.items() if seconds}
 
 
 def work_interval(step: Step) -> Interval:
     """When a step was at work on data: the last N seconds before its end, N the sum of its working parts.
 
     N is at most the step's own length (parts may have run at once). It is put at the end, since a module's transfer and
-    start come first; the error is at most what one module takes to start. Parts named in IDLE_PARTS are no work.
+    start come first; the error is at most what one module takes to start.
     """
     if step.ended is None:
         return (step.started, step.started)
-    worked = sum(seconds for name, seconds in parts_of(step).items() if not name.startswith(IDLE_PARTS))
+    worked = sum(seconds for name, seconds in parts_of(step).items() if name.startswith(WORK_PARTS))
     return (step.ended - min(worked, step.ended - step.started), step.ended)
 
 

@@ -96,7 +96,7 @@ def recovery_losses(history: History, objectives: Objectives, incident_at: str |
     for name in RPO_NAMES:
         target = _seconds(targets, "rpo", name, "target_seconds")
         component = str(_entry(targets, name).get("component") or HELD_BY[name])
-        point = recovery_point(history, component, name)
+        point = recovery_point(history, component)
         seconds = None
         if point is not None and incident_at:
             seconds = round(max(0.0, parse_iso(incident_at) - parse_iso(point)), 3)
@@ -109,24 +109,20 @@ def recovery_losses(history: History, objectives: Objectives, incident_at: str |
     return losses
 
 
-def recovery_point(history: History, component: str, data: str | None = None) -> str | None:
+def recovery_point(history: History, component: str) -> str | None:
     """The point (ISO 8601 UTC) that a component was brought back to, None where none is known.
 
-    It is `result.recovery_point` of the newest restore or verify step that ended well and told one; or, where a
-    component holds several types of data, `result.recovery_points.<data>`. A component that failed afterwards has none.
+    It is `result.recovery_point` of the newest restore or verify step that ended well and told one. A component that
+    failed afterwards has none.
     """
     if component_state(history, component) in ("failed", "unfinished"):
         return None
     for step in reversed(history.steps):
-        if step.component != component or step.outcome != "ok" or step.phase not in ("restore", "verify"):
-            continue
-        several = step.result.get("recovery_points")
-        told = several.get(data) if isinstance(several, Mapping) and data else None
-        told = told or step.result.get("recovery_point")
-        try:
-            return to_iso(parse_iso(str(told)))
-        except ValueError:
-            continue
+        if step.component == component and step.outcome == "ok" and step.phase in ("restore", "verify"):
+            try:
+                return to_iso(parse_iso(str(step.result.get("recovery_point"))))
+            except ValueError:
+                continue
     return None
 
 

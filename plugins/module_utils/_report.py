@@ -642,8 +642,8 @@ def flat_rows(nested: Mapping[str, Any]) -> list[tuple[str, str]]:
                 flatten(f"{prefix} {key}".strip(), inner)
         elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
             for number, one in enumerate(value, start=1):
-                named = isinstance(one, Mapping) and one.get("name")
-                flatten(f"{prefix} {named or number}", {k: v for k, v in one.items() if k != "name"} if named else one)
+                named = isinstance(one, Mapping) and (one.get("name") or one.get("call"))
+                flatten(f"{prefix} {named or number}", {k: v for k, v in one.items() if v != named} if named else one)
         elif value not in (None, "", []):
             shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             rows.append((prefix.replace("_", " "), shown))

@@ -134,7 +134,14 @@ def assess(journal: Journal, at: float = 0.0) -> None:
         journal.step(at + 0.4, at + 1.7, "assess", name, title)
     evidence = {"manifest_sha256": "0f" * 32, "signed_by": "lab-backup", "artefacts": 58, "bytes": 214_748_364}
     title = "Verify every needed byte of the backup set"
-    journal.step(at + 0.4, at + 4.9, "assess", "recovery", title, result={"parts": {"hash": 3.9}, "evidence": evidence})
+    journal.step(
+        at + 0.4,
+        at + 4.9,
+        "assess",
+        "recovery",
+        title,
+        result={"verified": {"bytes": 1, "files": 58, "seconds": 3.9}, "evidence": evidence},
+    )
     title = "Compare settings"
     journal.step(at + 0.4, at + 1.2, "assess", "configuration", title)
 
@@ -163,7 +170,15 @@ def restore(journal: Journal, at: float = 7.0, only: tuple[str, ...] = ("postgre
 
 def resume(journal: Journal, at: float = 37.5) -> None:
     title = "Start the services by tier, closed to customers"
-    journal.step(at, at + 8.2, "resume", "app_services", title, changed=True, result={"parts": {"start": 7.1}})
+    journal.step(
+        at,
+        at + 8.2,
+        "resume",
+        "app_services",
+        title,
+        changed=True,
+        result={"parts": {"critical": 4.0, "high": 5.2, "medium": 7.1}},
+    )
 
 
 def validate(journal: Journal, at: float = 46.4, checks: list[dict[str, Any]] | None = None) -> None:
@@ -171,7 +186,8 @@ def validate(journal: Journal, at: float = 46.4, checks: list[dict[str, Any]] | 
         "checks": VALIDATE_CHECKS if checks is None else checks,
         "parts": {"check": 4.1},
         "trade_read_back_at": to_iso(START + at + 1.6),
-        "response_times": {"login": 41, "order": 18, "positions": 9},
+        "response_times": [{"call": "POST /api/v1/orders", "milliseconds": 18, "status": 201}],
+        "containers": [{"name": "forex-redis", "cpu": "0.4 %", "memory": "38 MiB"}],
     }
     good = all(one["ok"] for one in result["checks"])
     event = "step_finished" if good else "step_failed"

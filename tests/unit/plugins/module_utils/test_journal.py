@@ -305,7 +305,7 @@ def test_overlap_is_what_the_sum_has_over_the_union(intervals: list[tuple[float,
     assert journal.overlap_seconds(intervals) == pytest.approx(total - journal.union_seconds(intervals), abs=1e-6)
 
 
-@given(st.dictionaries(st.sampled_from(["copy", "hash", "check", "wait_ready"]), st.floats(0, 100)))
+@given(st.dictionaries(st.sampled_from(["copy", "hash", "compare", "wait_ready"]), st.floats(0, 100)))
 def test_work_is_within_its_step_and_waiting_is_no_work(parts: dict[str, float]) -> None:
     written = samples.Journal()
     written.run_started(0.0)
@@ -325,6 +325,17 @@ def test_orchestration_is_wall_time_less_work_done_at_once() -> None:
     read = history(written)
     # redis works from 2 to 10, influxdb from 6 to 12: ten seconds together
     assert journal.orchestration_seconds(read, 20.0) == pytest.approx(10.0)
+
+
+def test_starting_services_took_as_long_as_the_last_tier_and_looking_is_no_work() -> None:
+    written = samples.Journal()
+    written.run_started(0.0)
+    tiers = {"critical": 2.0, "high": 3.0, "medium": 5.5}
+    written.step(0.0, 6.0, "resume", "app_services", "Start", result={"parts": tiers})
+    written.step(6.0, 9.0, "validate", "app_services", "Trade", result={"parts": {"start": 2.5, "all": 3.0}})
+    written.step(10.0, 14.0, "assess", "recovery", "Verify", result={"verified": {"seconds": 3.0, "files": 9}})
+    assert [journal.parts_of(step) for step in history(written).steps] == [{"start": 5.5}, {}, {"hash": 3.0}]
+    assert journal.orchestration_seconds(history(written), 14.0) == pytest.approx(14.0 - 5.5 - 3.0)
 
 
 def test_the_slowest_step_is_named() -> None:

@@ -145,17 +145,6 @@ def test_a_failed_component_has_no_recovery_point() -> None:
     }
 
 
-def test_a_component_may_tell_a_point_for_each_of_its_data() -> None:
-    written = samples.Journal()
-    written.run_started(0.0)
-    points = {"analytics_data": "2026-11-23T04:00:00Z"}
-    result = {"recovery_point": "2026-11-23T05:00:00Z", "recovery_points": points}
-    written.step(1.0, 2.0, "restore", "influxdb", "Restore", result=result)
-    losses = objectives.recovery_losses(read(written), samples.OBJECTIVES, INCIDENT)
-    assert losses["market_data"]["recovery_point"] == "2026-11-23T05:00:00.000Z"
-    assert losses["analytics_data"]["recovery_point"] == "2026-11-23T04:00:00.000Z"
-
-
 def test_downtime_ends_when_customers_come_in() -> None:
     assert objectives.downtime_seconds(read(samples.full()), INCIDENT) == pytest.approx(45 + 52.7)
     assert objectives.downtime_seconds(read(samples.one_component_failed()), INCIDENT) is None
