@@ -64,8 +64,8 @@ def command_failed(arguments: Sequence[str], found: str) -> RecoveryError:
 
 
 def last_line(text: str) -> str:
-    """The last line of text that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last line of text that says something; the client's advice to ask for its help is none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "--help'" not in line]
     return lines[-1] if lines else ""
 
 
