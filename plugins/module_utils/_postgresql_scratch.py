@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker, last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL, docker, last_line
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
     RESTORE_SCRIPT,
@@ -258,7 +258,7 @@ def restore_physical(
         "parent_timeline": found.plan.timeline,
         "last_record_lsn": format_lsn(target),
         "replayed_lsn": format_lsn(reached),
-        "recovery_point": point or content["recovery_point"],
+        "recovery_point": point or found.recovery_point,
         "bytes": found.backup.bytes + len(found.plan.files) * SEGMENT_BYTES,
         "checks": checks,
         "parts": clock.parts,
@@ -354,24 +354,29 @@ def has_quarantine(worker: VolumeWorker) -> bool:
     return bool(worker.bash('ls -A "$1" 2>/dev/null || true', path).stdout.strip())
 
 
-def archive_streamed(
-    image: str, mounts: Sequence[str], environment_id: str, stanza: str, found: Assessment
-) -> list[str]:
+def archive_streamed(worker: VolumeWorker, stanza: str, found: Assessment) -> list[str]:
     """Put whole segments that only the stream holds into the archive, so that the next recovery needs no old stream.
 
-    They were replayed before, so they are sound. Returns their names.
+    They were replayed before, so they are sound. The worker reads the repository only; this container may write to it.
+    Returns their names.
     """
     wanted = found.plan.only_streamed()
     if not wanted:
         return []
-    argv = ["run", "--rm", "--network", "none", "--label", f"platform3.recovery.environment={environment_id}"]
-    for mount in mounts:
+    argv = ["run", "--rm", "--network", "none", "--label", f"{ENVIRONMENT_LABEL}={worker.environment_id}"]
+    argv += ["--volume", f"{worker.volume}:{ROOT}:ro"]
+    for mount in worker.mounts:
         is_repository = mount.split(":")[1] == REPOSITORY_MOUNT
         argv += ["--volume", mount[: -len(":ro")] if is_repository else mount]
-    script = (
-        'for path in "$@"; do pgbackrest "$stanza" --no-archive-async --log-level-console=off --log-level-stderr=error'
-        ' --log-level-file=off archive-push "$path"; done'
-    )
     paths = [f"{STREAM_MOUNT}/{one.folder}/{one.segment}" for one in wanted]
-    docker([*argv, "--env", f"stanza=--stanza={stanza}", image, "bash", "-euc", script, "bash", *paths])
+    folder = restore_folder(worker.fence.recovery_id)
+    options = [f"--stanza={stanza}", f"--pg1-path={folder}"]
+    docker([*argv, worker.image, "bash", "-euc", _ARCHIVE, "bash", *options, *paths])
     return [one.segment for one in wanted]
+
+
+_ARCHIVE = """
+options=("$1" "$2" --no-archive-async --log-level-console=off --log-level-stderr=error --log-level-file=off)
+shift 2
+for path in "$@"; do pgbackrest "${options[@]}" archive-push "$path"; done
+"""

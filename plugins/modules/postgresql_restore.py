@@ -238,7 +238,7 @@ def volume_of(given: dict[str, Any], compose: Compose) -> str:
     return volume
 
 
-def bring_beside(given: dict[str, Any], worker: VolumeWorker, mounts: list[str]) -> dict[str, Any]:
+def bring_beside(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
     """Restore beside the old data, unless an earlier run did, and exchange; returns the facts of what was restored."""
     state = worker.swap_state()
     if state.startswith("roll"):
@@ -252,7 +252,7 @@ def bring_beside(given: dict[str, Any], worker: VolumeWorker, mounts: list[str])
     if state != "swapped":
         require_nobody_works(worker.volume, worker.name)
     if state == "":
-        facts = restore(given, worker, mounts)
+        facts = restore(given, worker)
         save_facts(worker, facts)
         worker.mark_restored()
     clock = Clock()
@@ -262,7 +262,7 @@ def bring_beside(given: dict[str, Any], worker: VolumeWorker, mounts: list[str])
     return {**facts, "parts": {**facts["parts"], **clock.parts}, "quarantined": has_quarantine(worker)}
 
 
-def restore(given: dict[str, Any], worker: VolumeWorker, mounts: list[str]) -> dict[str, Any]:
+def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
     """By the wanted method into restore-<recovery_id>/."""
     progress = Progress(given["progress_path"])
     content, settings = given["content"], given["scratch_settings"]
@@ -272,7 +272,7 @@ def restore(given: dict[str, Any], worker: VolumeWorker, mounts: list[str]) -> d
     found = assess(look(worker.bash, stanza, content["pgbackrest"]["label"]), content)
     facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress)
     if given["archiving"]:
-        facts["archived_from_stream"] = archive_streamed(given["image"], mounts, given["environment_id"], stanza, found)
+        facts["archived_from_stream"] = archive_streamed(worker, stanza, found)
     return facts
 
 
@@ -298,7 +298,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     with VolumeWorker(
         "postgresql", volume, given["image"], given["environment_id"], fence, mounts=[*mounts, *set_mount]
     ) as worker:
-        facts = bring_beside(given, worker, mounts)
+        facts = bring_beside(given, worker)
     clock = Clock()
     compose.up([given["service"]])
     server = LiveServer(given["container"], given["database"], stanza)
