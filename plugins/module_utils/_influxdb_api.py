@@ -224,7 +224,10 @@ class InfluxApi:
         """The answer as data; None for an empty one."""
         data = None if body is None else json.dumps(body).encode()
         text = self.read(self.request(method, path, data))
-        return json.loads(text) if text else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError as error:
+            raise self._failed(method, path, f"the answer is not JSON: {text[:80]!r}") from error
 
     def stream(self, path: str, target: Writable, advance: Callable[[int], object] = lambda _amount: None) -> None:
         """Write the body of GET path to target; RecoveryError where it is cut off."""

@@ -47,6 +47,12 @@ options:
     description: Tokens of services by name, each of which must be accepted.
     type: dict
     default: {}
+  exact:
+    description:
+      - Whether no more points may be found than the set records. V(false) where an earlier run of the recovery had put
+        the data in place already, so that services may have filled in older points since; fewer are never accepted.
+    type: bool
+    default: true
   streams:
     description: Questions asked at once.
     type: int
@@ -105,6 +111,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "buckets": {"type": "list", "elements": "str", "default": []},
     "probe_bucket": {"type": "str", "default": ""},
     "scoped_tokens": {"type": "dict", "default": {}, "no_log": True},
+    "exact": {"type": "bool", "default": True},
     "streams": {"type": "int", "default": 2},
 }
 
@@ -117,7 +124,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     api = InfluxApi(given["url"], given["token"])
     organisation = organisation_id(content, given["organisation"])
     checks, newest = compare_points(
-        api, content, given["organisation"], given["buckets"], time.time_ns(), given["streams"]
+        api, content, given["organisation"], given["buckets"], time.time_ns(), given["streams"], given["exact"]
     )
     checks += compare_inventory(content["inventory"], api.inventory())
     checks += probe_tokens(api, organisation, given["scoped_tokens"])

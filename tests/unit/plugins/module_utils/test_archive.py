@@ -8,6 +8,7 @@ import hashlib
 import io
 import random
 import tarfile
+import tracemalloc
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import (
@@ -201,6 +202,38 @@ def test_an_archive_on_disk_is_looked_through() -> None:
     ]
     with pytest.raises(ArchiveRefused):
         list(TarReader(ArchiveFile(io.BytesIO(whole[:900]), 900), LARGE))
+
+
+class Zeros(io.RawIOBase):
+    """A file of 200 MB behind a header, that nobody holds."""
+
+    def __init__(self, head: bytes, size: int) -> None:
+        self._head, self._left = head, size
+
+    def read(self, amount: int = -1) -> bytes:
+        """Head first, then zeros."""
+        if self._head:
+            part, self._head = self._head[:amount], self._head[amount:]
+            return part
+        part = bytes(min(amount, self._left))
+        self._left -= len(part)
+        return part
+
+
+def test_memory_does_not_grow_with_the_size() -> None:
+    """A large member passes in chunks."""
+    size = 200 << 20
+    made, _none = member("a", size=size)
+    tracemalloc.start()
+    try:
+        reader = HashingReader(Zeros(made.tobuf(tarfile.USTAR_FORMAT), size + 1024))  # type: ignore[arg-type]
+        sizes: list[int] = []
+        sink = type("Sink", (), {"write": lambda _self, chunk: sizes.append(len(chunk))})()
+        copy_members(reader, TarWriter(sink), Quota(size), str)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        assert sum(sizes) == size + 512
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_placed_name_is_checked_too() -> None:

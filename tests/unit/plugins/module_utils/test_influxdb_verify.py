@@ -28,7 +28,7 @@ def bad(checks: list[dict[str, Any]]) -> list[str]:
 def test_the_same_figures_are_good() -> None:
     """Each is compared, and the newest point may be newer."""
     found = Figures(5, 15, nanoseconds(NEWEST) + 1)
-    checks = bucket_checks("market-data", [(record(1, 5), found)])
+    checks = bucket_checks("market-data", [(record(1, 5), found)], True)
     assert [one["name"] for one in checks] == [
         "points in bucket market-data",
         "values in bucket market-data",
@@ -40,22 +40,31 @@ def test_the_same_figures_are_good() -> None:
 def test_a_loss_in_one_shard_is_not_hidden_by_another() -> None:
     """Sums are equal, shards are not."""
     newest = nanoseconds(NEWEST)
-    checks = bucket_checks("b", [(record(1, 5), Figures(4, 12, newest)), (record(2, 5), Figures(6, 18, newest))])
+    checks = bucket_checks("b", [(record(1, 5), Figures(4, 12, newest)), (record(2, 5), Figures(6, 18, newest))], True)
     assert bad(checks) == ["shards of bucket b that differ"]
 
 
 def test_deleted_points_that_came_back_are_found() -> None:
     """More than expected is as wrong as less."""
-    checks = bucket_checks("b", [(record(1, 5), Figures(6, 18, nanoseconds(NEWEST)))])
+    checks = bucket_checks("b", [(record(1, 5), Figures(6, 18, nanoseconds(NEWEST)))], True)
     assert bad(checks) == ["points in bucket b", "values in bucket b", "shards of bucket b that differ"]
+
+
+def test_more_is_accepted_where_services_wrote_since() -> None:
+    """But never less, in no shard."""
+    newest = nanoseconds(NEWEST)
+    assert not bad(bucket_checks("b", [(record(1, 5), Figures(6, 18, newest))], False))
+    assert bad(bucket_checks("b", [(record(1, 5), Figures(5, 14, newest))], False))
+    pairs = [(record(1, 5), Figures(4, 12, newest)), (record(2, 5), Figures(7, 21, newest))]
+    assert bad(bucket_checks("b", pairs, False)) == ["shards of bucket b that differ"]
 
 
 def test_an_older_or_no_newest_point_is_found() -> None:
     """Points after the settled moment are not counted, but their newest is known."""
     for newest in (nanoseconds(NEWEST) - 1, None):
-        assert bad(bucket_checks("b", [(record(1, 5), Figures(5, 15, newest))])) == ["newest point in bucket b"]
-    assert not bad(bucket_checks("b", [(record(1, 0, None), Figures())]))
-    assert not bad(bucket_checks("b", []))
+        assert bad(bucket_checks("b", [(record(1, 5), Figures(5, 15, newest))], True)) == ["newest point in bucket b"]
+    assert not bad(bucket_checks("b", [(record(1, 0, None), Figures())], True))
+    assert not bad(bucket_checks("b", [], True))
 
 
 def test_ids_are_compared_not_numbers() -> None:
