@@ -103,7 +103,15 @@ def prove(saved: Saved, image: str, environment_id: str, fence: Mapping[str, Any
         "-euc",
         _PROVE + START_SCRATCH + COUNT_SCRATCH,
     ]
-    arguments += ["bash", "/set", name, settings["databases"], settings["appenddirname"], settings["appendfilename"]]
+    arguments += [
+        "bash",
+        "/set",
+        name,
+        settings["databases"],
+        settings["appenddirname"],
+        settings["appendfilename"],
+        "no",
+    ]
     done = docker([*arguments, COUNT_LUA], timeout_seconds=PROVE_TIMEOUT_SECONDS, check=False)
     if done.returncode != 0:
         raise _not_proven(saved.path, last_line(done.stderr) or f"the scratch server ended with {done.returncode}")

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An RDB into a volume as an append-only data set: copied under its hash, loaded, counted, rewritten, checked."""
+"""An RDB into a volume as an append-only data set: copied under its hash, loaded as a log's base, counted, checked."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys imp
     COUNT_LUA,
     DROP_LUA,
     Count,
+    add,
     compare,
     parse_count,
     subtract,
@@ -40,29 +41,41 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 RECORD = "platform3_restored.json"
 UNTOUCHED = "live data was not touched; what was restored beside it is not used"
 
-_EMPTY = """
+# $1 the folder to restore into, $2 the note of how far the exchange got, $3 folder of the log, $4 name of the log.
+# The snapshot becomes the base of a log by this one line, and is loaded as such: the log need not be written anew.
+_PREPARE = """
 rm -rf "$1"; rm -f "$2"
-mkdir -m 0700 "$1"
+mkdir -m 0700 "$1" "$1/$3"
+echo "file $4.1.base.rdb seq 1 type b" > "$1/$3/$4.manifest"
 """
+# $1 COUNT_LUA, $2 DROP_LUA, then database and pattern in turn. A line of JSON for each round of dropping, then the
+# count of what is left.
 _DROP = f"""
-shift 5
-redis-cli -e -s {SCRATCH_SOCKET} EVAL "$2" 0 "${{@:3}}"
-redis-cli -e -s {SCRATCH_SOCKET} EVAL "$1" 0
+count=$1 drop=$2; shift 2
+while [ $# -gt 0 ]; do
+  until
+    dropped=$(redis-cli -e -s {SCRATCH_SOCKET} EVAL "$drop" 0 "$1" "$2") || {{ echo "$dropped" >&2; exit 1; }}
+    echo "$dropped"
+    [[ $dropped == *'"left":0'[,}}]* ]]
+  do :; done
+  shift 2
+done
+redis-cli -e -s {SCRATCH_SOCKET} EVAL "$count" 0
 """
-# The log is whole once its first rewrite ended well; only then the server may go and the RDB beside it too.
-_TURN_ON_LOG = f"""
+# $1 folder, $2 folder of the log, $3 name of the log; the record on stdin. The base was loaded whole by the server
+# itself; what the server added to it is checked once it has ended.
+_FINISH = f"""
 cli() {{ redis-cli -e -s {SCRATCH_SOCKET} "$@"; }}
 field() {{ cli INFO persistence | tr -d '\\r' | sed -n "s/^$1://p"; }}
-cli CONFIG SET appendonly yes >/dev/null
-until [ "$(field aof_rewrite_in_progress)" = 0 ] && [ "$(field aof_rewrite_scheduled)" = 0 ]; do sleep 0.02; done
-[ "$(field aof_enabled)" = 1 ] || {{ echo "the append-only log is still off" >&2; exit 1; }}
-[ "$(field aof_last_bgrewrite_status)" = ok ] || {{ echo "the first rewrite of the log failed" >&2; exit 1; }}
+[ "$(field aof_enabled)" = 1 ] || {{ echo "the append-only log is off" >&2; exit 1; }}
+[ "$(field aof_last_write_status)" = ok ] || {{ echo "the append-only log cannot be written" >&2; exit 1; }}
 cli SHUTDOWN NOSAVE || true
-for _ in $(seq 500); do [ -S {SCRATCH_SOCKET} ] || break; sleep 0.02; done
+for _ in $(seq 1500); do [ -S {SCRATCH_SOCKET} ] || break; sleep 0.02; done
 [ ! -S {SCRATCH_SOCKET} ] || {{ tail -n 3 {SCRATCH_LOG} >&2; echo "the scratch server did not end" >&2; exit 1; }}
-checked=$(redis-check-aof "$1/$2/$3.manifest" 2>&1) || {{ echo "$checked" | tail -n 1 >&2; exit 1; }}
-rm "$1/$4"
-printf %s "$5" > "$1/{RECORD}"
+for log in "$1/$2/$3".*.incr.aof; do
+  [ ! -s "$log" ] || checked=$(redis-check-aof "$log" 2>&1) || {{ echo "$checked" | tail -n 1 >&2; exit 1; }}
+done
+cat > "$1/{RECORD}"
 sync -f "$1"
 """
 
@@ -83,7 +96,12 @@ class Snapshot:
     @property
     def settings(self) -> dict[str, str]:
         """Names and numbers that the restored files must agree on with the live server's configuration."""
-        defaults = {"databases": "16", "appenddirname": "appendonlydir", "appendfilename": "appendonly.aof"}
+        defaults = {
+            "databases": "16",
+            "dbfilename": "dump.rdb",
+            "appenddirname": "appendonlydir",
+            "appendfilename": "appendonly.aof",
+        }
         return {**defaults, **self.content.get("settings", {})}
 
 
@@ -100,19 +118,16 @@ def restore_beside(
     Gives the record of it: sha256, recovery_point, keys (expected from now on), dropped, checks, parts (seconds).
     """
     folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
+    log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
     began = time.monotonic()
     _require_version(worker, snapshot)
-    worker.bash(_EMPTY, folder, f"{ROOT}/swap-{worker.fence.recovery_id}")
+    worker.bash(_PREPARE, folder, f"{ROOT}/swap-{worker.fence.recovery_id}", *log)
     progress.start("copy the snapshot", snapshot.bytes)
-    _copy(worker, snapshot, f"{folder}/dump.rdb", progress)
+    _copy(worker, snapshot, f"{folder}/{log[0]}/{log[1]}.1.base.rdb", progress)
     copied = time.monotonic()
 
     progress.start("load the snapshot and count its keys")
-    scratch = [
-        folder,
-        "dump.rdb",
-        *(snapshot.settings[name] for name in ("databases", "appenddirname", "appendfilename")),
-    ]
+    scratch = [folder, snapshot.settings["dbfilename"], snapshot.settings["databases"], *log, "yes"]
     answer = _scratch(worker, snapshot, START_SCRATCH + COUNT_SCRATCH, [*scratch, COUNT_LUA])
     at_ms, found = parse_count(answer)
     expected: Count = {name: dict(entry) for name, entry in snapshot.content["keys"].items()}
@@ -120,14 +135,14 @@ def restore_beside(
     dropped: Count = {}
     if patterns:
         pairs = [text for one in patterns for text in (str(one["db"]), str(one["pattern"]))]
-        first, second = _scratch(worker, snapshot, _DROP, [*scratch, COUNT_LUA, DROP_LUA, *pairs]).splitlines()
-        dropped = parse_count(first)[1]
+        *rounds, last = _scratch(worker, snapshot, _DROP, [COUNT_LUA, DROP_LUA, *pairs]).splitlines()
+        for line in rounds:
+            dropped = add(dropped, parse_count(line)[1])
         expected = subtract(expected, dropped)
-        at_ms, found = parse_count(second)
+        at_ms, found = parse_count(last)
         checks = _require_keys(compare(expected, found, at_ms), snapshot)
     loaded = time.monotonic()
 
-    progress.start("write the append-only log")
     record = {
         "sha256": snapshot.sha256,
         "recovery_point": snapshot.content["recovery_point"],
@@ -135,13 +150,12 @@ def restore_beside(
         "dropped": {name: total(entry) for name, entry in dropped.items()},
         "checks": checks,
     }
-    log = [folder, snapshot.settings["appenddirname"], snapshot.settings["appendfilename"], "dump.rdb"]
-    _scratch(worker, snapshot, _TURN_ON_LOG, [*log, json.dumps(record)])
+    _scratch(worker, snapshot, _FINISH, [folder, *log], stdin=json.dumps(record))
     worker.mark_restored()
     record["parts"] = {
         "copy": round(copied - began, 3),
         "load": round(loaded - copied, 3),
-        "rewrite": round(time.monotonic() - loaded, 3),
+        "finish": round(time.monotonic() - loaded, 3),
     }
     return record
 
@@ -208,9 +222,11 @@ def _copy(worker: VolumeWorker, snapshot: Snapshot, target: str, progress: Progr
         )
 
 
-def _scratch(worker: VolumeWorker, snapshot: Snapshot, script: str, arguments: Sequence[str]) -> str:
+def _scratch(
+    worker: VolumeWorker, snapshot: Snapshot, script: str, arguments: Sequence[str], stdin: str | None = None
+) -> str:
     """What the scratch server answers to a script; its complaint is the error's."""
-    done = worker.bash(script, *arguments, check=False)
+    done = worker.run(["bash", "-euc", script, "bash", *arguments], stdin=stdin, check=False)
     if done.returncode != 0:
         raise cannot_restore(
             snapshot,

@@ -27,11 +27,12 @@ SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "password": {"type": "str", "required": True, "no_log": True},
 }
 
-# $1 folder, $2 file name of the RDB in it, $3 number of databases, $4 appenddirname, $5 appendfilename.
+# $1 folder, $2 file name of an RDB in it, $3 number of databases, $4 appenddirname, $5 appendfilename,
+# $6 whether to serve that append-only log (yes), or the RDB (no).
 # Returns once every key is loaded; whatever the RDB's defect is, it is the last line of the server's log.
 START_SCRATCH = f"""
 redis-server --port 0 --unixsocket {SCRATCH_SOCKET} --dir "$1" --dbfilename "$2" --databases "$3" \
-  --appendonly no --save '' --appenddirname "$4" --appendfilename "$5" --aof-timestamp-enabled yes \
+  --appendonly "$6" --save '' --appenddirname "$4" --appendfilename "$5" --aof-timestamp-enabled yes \
   >{SCRATCH_LOG} 2>&1 </dev/null &
 pid=$!
 until [ "$(redis-cli -s {SCRATCH_SOCKET} PING 2>/dev/null)" = PONG ]; do
@@ -39,9 +40,9 @@ until [ "$(redis-cli -s {SCRATCH_SOCKET} PING 2>/dev/null)" = PONG ]; do
   sleep 0.02
 done
 """
-# $6 COUNT_LUA; the answer is one line of JSON on stdout.
+# $7 COUNT_LUA; the answer is one line of JSON on stdout.
 COUNT_SCRATCH = f"""
-redis-cli -e -s {SCRATCH_SOCKET} EVAL "$6" 0
+redis-cli -e -s {SCRATCH_SOCKET} EVAL "$7" 0
 """
 
 

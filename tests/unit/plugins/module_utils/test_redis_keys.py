@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys import (
     MINUTE_MILLISECONDS,
+    add,
     bounds,
     coarsen,
     compare,
@@ -96,6 +97,13 @@ def test_what_was_dropped_is_not_expected_any_more(
     backed_up = coarsen(counted(keys + prices, NOW), buckets)
     expected = subtract(backed_up, counted(prices, NOW))
     assert all(one["ok"] for one in compare(expected, counted(keys, NOW + later), NOW + later))
+
+
+@given(KEYS, KEYS)
+def test_two_counts_together_are_the_count_of_both(
+    one: list[tuple[int, int | None]], other: list[tuple[int, int | None]]
+) -> None:
+    assert add(counted(one, NOW), counted(other, NOW)) == counted(one + other, NOW)
 
 
 @given(KEYS, st.integers(1, 40))
