@@ -480,6 +480,17 @@ def orchestration_seconds(history: History, until: float) -> float:
     return max(0.0, until - busy)
 
 
+def checking_seconds(history: History, until: float) -> float:
+    """The part of the orchestration until then in which verify or validate were comparing what had come back."""
+    work = [(max(0.0, start), min(until, end)) for start, end in map(work_interval, history.steps)]
+    looks = [
+        (step.started, min(until, step.ended))
+        for step in history.steps
+        if step.phase in ("verify", "validate") and step.ended is not None
+    ]
+    return max(0.0, union_seconds(work + looks) - union_seconds(work))
+
+
 def slowest_step(history: History) -> Step | None:
     """The step that took longest, None where none has ended."""
     ended = [step for step in history.steps if step.seconds is not None]

@@ -18,6 +18,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._journal import
     DATASTORES,
     History,
     Step,
+    checking_seconds,
     component_state,
     gateway_opened,
     latest_steps,
@@ -243,10 +244,11 @@ def collect_issues(
     """What went wrong or is worth knowing, errors first. What a later run got past is a warning, marked resolved."""
     issues: list[Issue] = []
     refused: dict[str, list[Step]] = {}
-    for step in history.steps:
+    for step in latest_steps(history):
         if step.outcome == "refused":
             refused.setdefault(step.component, []).append(step)
-        elif step.outcome != "ok" and not _still_reporting(history, step):
+    for step in history.steps:
+        if step.outcome not in ("ok", "refused") and not _still_reporting(history, step):
             issues.append(_step_issue(history, step))
     for component, steps in refused.items():
         left = [step for step in steps if not overcome(history, step)]
@@ -396,8 +398,11 @@ def _timing(history: History, trade: float | None, opened: float | None) -> dict
     slowest = slowest_step(history)
     work: dict[str, float] = {}
     for step in history.steps:
-        for part, seconds in parts_of(step).items():
-            work[part] = round(work.get(part, 0.0) + seconds, 3)
+        parts = parts_of(step)
+        # A module that goes on after a crash tells the parts of its first attempt too: they count up to its length.
+        share = min(1.0, (step.seconds or 0.0) / sum(parts.values())) if parts else 0.0
+        for part, seconds in parts.items():
+            work[part] = round(work.get(part, 0.0) + seconds * share, 3)
     restores = [
         (step.started, step.ended)
         for step in history.steps
@@ -408,6 +413,7 @@ def _timing(history: History, trade: float | None, opened: float | None) -> dict
         "first_trade_seconds": None if trade is None else round(trade, 3),
         "opened_seconds": None if opened is None else round(opened, 3),
         "orchestration_seconds": round(orchestration_seconds(history, until), 3),
+        "checking_seconds": round(checking_seconds(history, until), 3),
         "overlap_seconds": round(overlap_seconds(restores), 3),
         "work_seconds": work,
         "slowest_step": None if slowest is None else _step(history, slowest),
@@ -527,8 +533,10 @@ def _downtime(report: Report) -> str:
 def _beside(report: Report, name: str, component: Mapping[str, Any] | None) -> str:
     """What stands behind a component's time on the card: its state and the data lost."""
     if component is None:
-        orchestration = report["timing"]["orchestration_seconds"]
-        return f"of it orchestration {span(orchestration)}"
+        timing = report["timing"]
+        return (
+            f"orchestration {span(timing['orchestration_seconds'])}, of it checking {span(timing['checking_seconds'])}"
+        )
     losses = [
         (loss, key) for key, loss in report["rpo"].items() if HELD_BY[key] == name and loss["seconds"] is not None
     ]

@@ -40,6 +40,7 @@ main{max-width:1060px;margin:0 auto;background:var(--paper);padding:40px 48px 56
 border-top:0}
 h1{font-size:27px;line-height:1.2;margin:0 0 2px;letter-spacing:-.01em}
 h2{font-size:17px;margin:40px 0 10px;padding-bottom:6px;border-bottom:2px solid var(--ink)}
+h3{font-size:14px;margin:18px 0 2px}
 p{margin:0 0 10px}.soft{color:var(--soft)}.note{color:var(--soft);font-size:13px;margin-top:8px}
 .kicker{font-size:12px;letter-spacing:.09em;text-transform:uppercase;color:var(--soft);margin-bottom:18px;
 display:flex;justify-content:space-between;gap:16px}
@@ -97,10 +98,11 @@ def page(report: Report) -> str:
         ("Next steps", _list(report["next_steps"], "ol")),
         ("Checks", _checks(report)),
         ("Where the time went", _timing(report)),
-        ("Measured", _names_and_values(report["measurements"])),
+        ("Measured", _measured(report)),
         ("Lessons", _list(report["lessons"], "ul")),
         ("Evidence", _evidence(report)),
         ("All steps", _steps(report)),
+        ("All checks", _all_checks(report)),
     ]
     body = "".join(f"<section><h2>{title}</h2>\n{content}</section>\n" for title, content in sections if content)
     return (
@@ -279,12 +281,29 @@ def _issues(report: Report) -> str:
 
 
 def _checks(report: Report) -> str:
-    """Every check, those that are not good first, then in the platform's order."""
+    """How many checks of each component are good, and each one that is not."""
+    if not report["checks"]:
+        return "<p>None was made: nothing is proven.</p>"
+    names = sorted({check["component"] for check in report["checks"]}, key=_place)
+    rows = []
+    for name in names:
+        own = [check["ok"] for check in report["checks"] if check["component"] == name]
+        tag = _tag("good", "good") if all(own) else _tag("not good", "bad")
+        rows.append((escape(label(name)), ("number", str(sum(own))), ("number", str(len(own))), tag))
+    bad = [check for check in report["checks"] if not check["ok"]]
+    summary = _table(["Component", ("number", "Good"), ("number", "Made"), ""], rows)
+    return summary + (_check_table(bad) if bad else _note("Every check with its figures is listed at the end."))
 
-    def place(check: Mapping[str, Any]) -> tuple[bool, int]:
-        name = check["component"]
-        return check["ok"], COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
 
+def _all_checks(report: Report) -> str:
+    return _check_table(sorted(report["checks"], key=lambda check: _place(check["component"])))
+
+
+def _place(component: str) -> int:
+    return COMPONENTS.index(component) if component in COMPONENTS else len(COMPONENTS)
+
+
+def _check_table(checks: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             ("name", _tag("good", "good") if check["ok"] else _tag("not good", "bad")),
@@ -293,10 +312,10 @@ def _checks(report: Report) -> str:
             _value(check["expected"]),
             _value(check["found"]),
         )
-        for check in sorted(report["checks"], key=place)
+        for check in checks
     ]
     headers = ["", "Component", "Check", ("half", "Expected"), ("half", "Found")]
-    return _table(headers, rows) if rows else "<p>None was made: nothing is proven.</p>"
+    return _table(headers, rows) if rows else ""
 
 
 def _timing(report: Report) -> str:
@@ -307,16 +326,32 @@ def _timing(report: Report) -> str:
         ("From the start of the first run to the first trade", trade),
         ("From the start of the first run to customers let in", timing["opened_seconds"]),
         (f"Orchestration, {until}: nothing copied, hashed, replayed or started", timing["orchestration_seconds"]),
+        ("of it verify and validate comparing what came back", timing["checking_seconds"]),
         ("Saved by restoring and verifying datastores at once", timing["overlap_seconds"]),
     ]
     slowest = timing["slowest_step"]
     if slowest:
         text = f"Slowest step: {slowest['phase']} of {label(slowest['component'])}, {slowest['name']}"
         rows.append((text, slowest["seconds"]))
-    rows += [
-        (f"Work of all steps together: {name.replace('_', ' ')}", it) for name, it in timing["work_seconds"].items()
-    ]
-    return _table((), [(escape(name), ("number", span(seconds))) for name, seconds in rows])
+    table = [(escape(name), ("number", span(seconds))) for name, seconds in rows]
+    parts = sorted(timing["work_seconds"].items(), key=lambda part: -part[1])
+    listed = ", ".join(f"{name.replace('_', ' ')} {span(seconds)}" for name, seconds in parts)
+    return _table((), table) + (_note(f"Parts of all steps together: {escape(listed)}.") if listed else "")
+
+
+def _measured(report: Report) -> str:
+    """Lists of rows as tables of their own, the rest as names and values."""
+    measured = report["measurements"]
+    rest, tables = {}, ""
+    for name, value in measured.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            columns = list(value[0])
+            rows = [[_value(one.get(column)) for column in columns] for one in value]
+            headers = [escape(str(column).replace("_", " ").capitalize()) for column in columns]
+            tables += f"<h3>{escape(name.replace('_', ' ').capitalize())}</h3>{_table(headers, rows)}"
+        else:
+            rest[name] = value
+    return tables + _names_and_values(rest)
 
 
 def _evidence(report: Report) -> str:

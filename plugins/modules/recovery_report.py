@@ -16,7 +16,7 @@ description:
 author: Platform3 (@platform3)
 attributes:
   check_mode:
-    description: Returns the report and writes nothing.
+    description: Returns the report, where there is a journal, and writes nothing.
     support: full
 options:
   fence:
@@ -75,7 +75,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: success, partial or failed.
+  description: success, partial or failed; untouched in check mode, where there is no journal.
   type: str
   returned: success
 card:
@@ -132,6 +132,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Read, build, write."""
     given = module.params
     fence = fence_of(module)
+    folder = os.path.join(given["state_path"], fence.recovery_id)
+    if module.check_mode and not os.path.exists(os.path.join(folder, "journal.jsonl")):
+        card_lines = ["Check mode: nothing was recovered, so there is no report."]
+        return {"changed": True, "outcome": "untouched", "card": card_lines, "report": {}, "path": folder, "files": []}
     raw = read_journal(given["state_path"], fence.recovery_id)
     text = raw.decode("utf-8", "replace")
     facts = {
@@ -140,7 +144,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "components": given["components"],
         "objectives": given["objectives"],
         "journal": {
-            "path": os.path.join(given["state_path"], fence.recovery_id, "journal.jsonl"),
+            "path": os.path.join(folder, "journal.jsonl"),
             "sha256": hashlib.sha256(raw).hexdigest(),
             "bytes": len(raw),
             "lines": raw.count(b"\n"),
@@ -154,7 +158,6 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "report.md": markdown(report),
         "report.html": page(report),
     }
-    folder = os.path.join(given["state_path"], fence.recovery_id)
     if not module.check_mode:
         with exclusive(given["state_path"]):
             compare_fence(given["state_path"], fence.recovery_id, fence.epoch)

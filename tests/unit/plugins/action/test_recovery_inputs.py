@@ -173,12 +173,19 @@ def test_options_that_skip_nothing_are_let_through(run: Run, options: tuple[str,
     assert done.returncode == 0, done.stderr
 
 
-def test_the_inventory_of_the_lab_has_known_variables_only() -> None:
+class AnyTag(yaml.SafeLoader):
+    """Reads `!vault` and whatever else Ansible knows as nothing: only names are looked at."""
+
+
+AnyTag.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+def test_our_inventories_have_known_variables_only() -> None:
     from ansible_collections.platform3.recovery.plugins.action.recovery_inputs import ROLES, known_variables
     from ansible_collections.platform3.recovery.plugins.module_utils._inputs import unknown_inventory_variables
 
     names = {}
     for path in sorted((ROOT / "inventories").glob("*/group_vars/**/*.yml")):
-        for name in yaml.safe_load(path.read_text()) or {}:
+        for name in yaml.load(path.read_text(), Loader=AnyTag) or {}:
             names[name] = str(path.relative_to(ROOT))
     assert unknown_inventory_variables(names, known_variables(ROLES)) == []

@@ -186,9 +186,25 @@ def test_datastores_overlap_in_the_phases() -> None:
 
 def test_orchestration_is_told_beside_the_whole() -> None:
     timing = build(samples.full())["timing"]
-    assert 0 < timing["orchestration_seconds"] < timing["first_trade_seconds"]
+    assert 0 < timing["checking_seconds"] < timing["orchestration_seconds"] < timing["first_trade_seconds"]
     assert timing["slowest_step"]["component"] == "postgresql"
     assert timing["work_seconds"]["copy"] == pytest.approx(18.2)
+
+
+def test_parts_of_an_earlier_attempt_count_up_to_the_length_of_the_step() -> None:
+    written = samples.Journal()
+    written.run_started(0.0)
+    written.step(0.0, 4.0, "restore", "redis", "Restore", result={"parts": {"copy": 6.0, "load": 2.0}})
+    assert build(written)["timing"]["work_seconds"] == {"copy": 3.0, "load": 1.0}
+
+
+def test_what_was_refused_twice_is_told_once() -> None:
+    written = samples.one_component_failed()
+    written.run_started(100.0)
+    title = "Start the services by tier, closed to customers"
+    written.step(101.0, 101.1, "resume", "app_services", title, "step_refused", error={"message": "still not"})
+    refusals = [issue["message"] for issue in build(written)["issues"] if issue["message"].startswith("not run")]
+    assert refusals == [f"not run: resume | {title} (still not)"]
 
 
 def test_evidence_of_steps_and_of_the_journal_is_in_it() -> None:

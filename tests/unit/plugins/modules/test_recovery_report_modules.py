@@ -100,6 +100,11 @@ def test_check_mode_writes_nothing(state: Path) -> None:
     assert not (state / ID / "report.json").exists()
 
 
+def test_check_mode_without_a_journal_has_no_report(tmp_path: Path) -> None:
+    made = report(tmp_path, check_mode=True, epoch=0)
+    assert made["outcome"] == "untouched" and made["files"] == [] and "Check mode" in made["card"][0]
+
+
 def test_a_state_folder_that_cannot_be_written_is_said(state: Path) -> None:
     (state / ID / "report.md.new").mkdir()
     assert report(state)["error"]["code"] == "PRC-902"
