@@ -20,6 +20,8 @@ LOGIN = "/api/v1/auth/login"
 ORDERS = "/api/v1/orders"
 POSITIONS = "/api/v1/positions"
 STREAM = "/api/v1/stream"
+# What a platform answers that is still coming up: nothing, or that something behind it is away.
+TRANSIENT = (0, 502, 503, 504)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._checks import 
 from ansible_collections.platform3.recovery.plugins.module_utils._gateway import (
     ORDERS,
     POSITIONS,
+    TRANSIENT,
     Answer,
     Gateway,
     poll,
@@ -32,6 +33,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._validation imp
 # every test order is undone in the end, whichever of them was taken.
 PLACE_TIMEOUT_SECONDS = 20.0
 PLACE_INTERVAL_SECONDS = 0.2
+UNDO_TIMEOUT_SECONDS = 10.0
 LOTS = Decimal("0.1")
 
 
@@ -97,7 +99,7 @@ class MarkedTrade:
         }
         placed = poll(
             lambda: self.gateway.call("POST", ORDERS, order, name="place order"),
-            lambda answer: answer.status not in (0, 502, 503, 504),
+            lambda answer: answer.status not in TRANSIENT,
             PLACE_TIMEOUT_SECONDS,
             PLACE_INTERVAL_SECONDS,
         )
@@ -130,7 +132,12 @@ class MarkedTrade:
 
     def undo(self) -> None:
         """Cancel the order, and prove it: its status, the account and the position as they were before."""
-        answer = self.gateway.call("DELETE", f"{ORDERS}/{self.order_id}", name="undo order")
+        answer = poll(
+            lambda: self.gateway.call("DELETE", f"{ORDERS}/{self.order_id}", name="undo order"),
+            lambda one: one.status not in TRANSIENT,
+            UNDO_TIMEOUT_SECONDS,
+            PLACE_INTERVAL_SECONDS,
+        )
         self._note("the test order is undone", "200 or 204", answer.shown(), answer.status in (200, 204))
         self._undo_leftovers()
         order = self.gateway.call("GET", f"{ORDERS}/{self.order_id}", name="read order")

@@ -173,7 +173,7 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker
-from ansible_collections.platform3.recovery.plugins.module_utils._gateway import STREAM, Gateway, poll
+from ansible_collections.platform3.recovery.plugins.module_utils._gateway import STREAM, TRANSIENT, Gateway, poll
 from ansible_collections.platform3.recovery.plugins.module_utils._marked_trade import MarkedTrade, elapsed
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import (
@@ -321,7 +321,7 @@ class Validation:
             seconds = given["market_data_timeout_seconds"]
             login = poll(
                 lambda: self.gateway.log_in(given["username"], given["password"]),
-                lambda answer: answer.status not in (0, 502, 503, 504),
+                lambda answer: answer.status not in TRANSIENT,
                 LOGIN_TIMEOUT_SECONDS,
             )
             self.checks.append(check("login", COMPONENT, "200", login.shown(), ok=login.status == 200))
