@@ -20,7 +20,7 @@ traffic: lab ## Log in, place orders, read: until stopped (Ctrl-C)
 	@$(VENV)/bin/python lab/traffic.py
 
 drill: lab ## Back up under traffic, lose everything, recover, prove it
-	@$(VENV)/bin/python lab/drill.py
+	@$(VENV)/bin/python tools/drill.py
 
 lint: setup ## Check style and types
 	@tools/lint.sh
@@ -34,7 +34,7 @@ integration: lab ## Test on the lab's real servers
 molecule: lab ## Run every molecule scenario
 	@$(VENV)/bin/pytest -m molecule tests
 
-test: setup lint lab ## All set-up and every test
+test: lab lint lab ## All set-up and every test
 	@$(VENV)/bin/pytest tests
 
 benchmark: lab ## Measure the recovery against the old procedure

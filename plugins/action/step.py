@@ -124,7 +124,7 @@ class ActionModule(ActionBase):
                 f"The task {self._task.name!r} runs {self._task.action}, which is a step of a recovery: its name must "
                 "be 'PHASE | What is done', so that journal and report can name it."
             )
-        return phase, name
+        return phase.lower(), name
 
     def _fence(self) -> Fence:
         shown = self._task.args.get("fence")
@@ -187,7 +187,9 @@ class _Clock:
         self._begun_ago = read_history(entries).now
         self._since = time.monotonic()
         objectives = variables.get("recovery_objectives") or {}
-        self.deadline = float(objectives.get("rto", {}).get("complete_system", {}).get("target_seconds", 900))
+        target = objectives.get("rto", {}).get("complete_system", {}).get("target_seconds")
+        is_backup = any(entry.get("kind") == "backup" for entry in entries if entry["event"] == "run_started")
+        self.deadline = float(target) if target and not is_backup else None
 
     def elapsed(self) -> float:
         """Seconds since the first run of this recovery_id began."""

@@ -23,14 +23,20 @@ def amount(value: float, unit: str) -> str:
     return f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
 
 
+def stamp(elapsed: float, deadline: float | None) -> str:
+    """The head of a line: `[03:12 of 15:00]`, without a deadline `[03:12]`."""
+    return f"[{clock(elapsed)} of {clock(deadline)}]" if deadline else f"[{clock(elapsed)}]"
+
+
 def progress_line(
-    elapsed: float, deadline: float, phase: str, component: str, figures: dict[str, Any], seconds: float
+    elapsed: float, deadline: float | None, phase: str, component: str, figures: dict[str, Any], seconds: float
 ) -> str:
     """One line of a step at work: `[03:12 of 15:00] restore postgresql 61 % 118 MB/s, 02:05 left, on track`.
 
-    figures: the progress file (doing, done, total, unit); seconds: how long the step has run.
+    figures: the progress file (doing, done, total, unit); seconds: how long the step has run;
+    deadline: None where there is none (a backup).
     """
-    line = f"[{clock(elapsed)} of {clock(deadline)}] {phase} {component}"
+    line = f"{stamp(elapsed, deadline)} {phase} {component}"
     doing = figures.get("doing")
     if doing:
         line += f": {doing}"
@@ -43,12 +49,14 @@ def progress_line(
     left = (total - done) / rate if total > done and rate > 0 else 0.0
     if left:
         line += f", {clock(left)} left"
+    if deadline is None:
+        return line
     return line + (", on track" if elapsed + left <= deadline else ", LATE")
 
 
 def finished_line(
-    elapsed: float, deadline: float, phase: str, component: str, name: str, seconds: float, failed: bool
+    elapsed: float, deadline: float | None, phase: str, component: str, name: str, seconds: float, failed: bool
 ) -> str:
     """One line of a step that ended: `[00:41 of 15:00] restore redis done in 2.1 s: Load the snapshot`."""
     how = "FAILED after" if failed else "done in"
-    return f"[{clock(elapsed)} of {clock(deadline)}] {phase} {component} {how} {seconds:.1f} s: {name}"
+    return f"{stamp(elapsed, deadline)} {phase} {component} {how} {seconds:.1f} s: {name}"

@@ -63,7 +63,7 @@ options:
     type: float
     default: 30
   serving_url:
-    description: Address of the gateway's login; a platform that still lets its user in is not replaced.
+    description: Address of the gateway's login; a platform that still judges logins is not replaced.
     type: str
   serving_username:
     description: User of the serving probe.
@@ -110,7 +110,7 @@ volume_state:
   type: dict
   returned: success
 serving:
-  description: Whether the platform still let its user in.
+  description: Whether the platform still judged logins.
   type: bool
   returned: success
 """
@@ -191,12 +191,14 @@ def port_check(component: str, given: dict[str, Any]) -> list[Check]:
 
 
 def still_serves(url: str, username: str, password: str) -> bool:
-    """Whether the gateway lets its user in now."""
+    """Whether the gateway judges logins now. One that refuses this user's still serves its customers."""
     body = json.dumps({"username": username, "password": password}).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
+            return bool(answer.status < 500)
+    except urllib.error.HTTPError as refused:
+        return refused.code < 500
     except (urllib.error.URLError, OSError, ValueError):
         return False
 
@@ -238,7 +240,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
                 "platform may be replaced",
                 component,
                 f"it does not serve, or recovery_replace_running={given['environment']}",
-                "it still lets its user in" if serving else "it does not serve",
+                "it still judges logins" if serving else "it does not serve",
                 ok=allowed or not serving,
             )
         )

@@ -84,9 +84,7 @@ def lost(orders: dict[int, str], until: str) -> dict[int, str]:
     import psycopg
 
     password = (ROOT / "secrets/lab/postgresql_password").read_text(encoding="utf-8")
-    with psycopg.connect(
-        host="127.0.0.1", dbname="forex_trading", user="forex_admin", password=password
-    ) as connection:
+    with psycopg.connect(host="127.0.0.1", dbname="forex_trading", user="forex_admin", password=password) as connection:
         found = connection.execute(
             "SELECT order_id FROM orders WHERE order_id = ANY(%s) AND created_at <= %s", (list(orders), until)
         ).fetchall()
