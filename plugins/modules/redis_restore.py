@@ -234,14 +234,17 @@ def bring_back(module: AnsibleModule, worker: VolumeWorker, snapshot: Snapshot) 
     if state == "swapping" and record is None:
         # The exchange itself was still to come.
         record = read_record(worker, f"{ROOT}/restore-{worker.fence.recovery_id}")
-    if state in ("swapping", "swapped") and (record is None or record["sha256"] != snapshot.sha256):
+    ours = record is not None and record["recovery_id"] == worker.fence.recovery_id
+    same = record is not None and ours and record["sha256"] == snapshot.sha256
+    if state in ("swapping", "swapped") and not same:
+        found = "from another backup set" if ours else "and something else has replaced them since"
         raise cannot_restore(
             snapshot,
             "PRC-609",
-            f"{worker.fence.recovery_id} has already put other data into this volume",
+            f"{worker.fence.recovery_id} has already put its data into this volume, {found}",
             "ask for the backup set that this recovery began with, or start a new recovery (without recovery_id)",
         )
-    if record is None or record["sha256"] != snapshot.sha256:
+    if record is None or not same:
         progress = Progress(module.params["progress_path"])
         record = restore_beside(worker, snapshot, module.params["cache_patterns"], progress)
         record["bytes"] = snapshot.bytes

@@ -392,6 +392,10 @@ def test_a_restore_killed_halfway_is_ended_by_the_next_epoch(platform: Platform)
     again = platform.run("redis_restore", platform.restore_input(backup, epoch=4))
     assert not again.get("failed"), again
     assert again["expected_keys"] == result["expected_keys"] and sizes(platform) == WHOLE
+    other = platform.run("redis_restore", platform.restore_input(backup, epoch=5, recovery_id="r2"))
+    assert not other.get("failed"), other
+    replaced = platform.run("redis_restore", platform.restore_input(backup, epoch=6))
+    assert replaced["failed"] and replaced["error"]["code"] == "PRC-609", replaced
     late = platform.run("redis_restore", platform.restore_input(backup, epoch=3))
     assert late["failed"] and late["error"]["code"] == "PRC-402", late
 
