@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
-LAB = $(VENV)/bin/ansible-playbook
+# One set-up at a time: two would take the containers away from each other.
+LAB = flock --close Makefile $(VENV)/bin/ansible-playbook
 
 .PHONY: help setup lab traffic drill test benchmark lint unit integration molecule clean
 
