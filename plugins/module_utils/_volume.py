@@ -84,7 +84,12 @@ class VolumeWorker:
         arguments += ["--shm-size", self.shared_memory, "--volume", f"{self.volume}:{ROOT}"]
         for mount in self.mounts:
             arguments += ["--volume", mount]
-        docker([*arguments, self.image, "bash", "-uc", _GUARD])
+        try:
+            docker([*arguments, self.image, "bash", "-uc", _GUARD])
+        except RecoveryError as error:
+            if "already in use" not in error.found:
+                self.remove()  # made but not started; one of the same name and epoch that works is not ours to end
+            raise
         try:
             self._await_ready()
         except BaseException:
