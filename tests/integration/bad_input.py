@@ -66,7 +66,14 @@ class Bench:
 
     def __init__(self, folder: Path, backup: Path) -> None:
         self.inventory, self.state, self.store = folder / "inventory", folder / "state", folder / "store"
-        self.reports = folder / "reports"
+        self.reports, self.refusals = folder / "reports", folder / "docker_refusals"
+        (folder / "bin").mkdir()
+        (folder / "bin/docker").symlink_to(ROOT / "tests/integration/docker_that_only_looks")
+        self.environment = {
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            "REAL_DOCKER": str(shutil.which("docker")),
+            "DOCKER_REFUSALS": str(self.refusals),
+        }
         self.hosts: dict[str, Any] = yaml.safe_load((LAB_INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
         for place in (self.inventory / "group_vars", self.state, self.store):
             place.mkdir(parents=True)
@@ -80,6 +87,10 @@ class Bench:
             backup_store_path=str(self.store),
             recovery_state_path=str(self.state),
             recovery_report_dir=str(self.reports),
+            # The platform's own door stays as it is, whatever happens.
+            platform_close_argv=["touch", str(folder / "closed")],
+            platform_open_argv=["rm", "--force", str(folder / "closed")],
+            platform_epoch_path=str(folder / "gateway_epoch"),
         )
         for place in (self.state, self.store):
             (place / "environment_id").write_text(environment_id(), encoding="utf-8")
@@ -105,8 +116,13 @@ class Bench:
         return target
 
     def recover(self, *arguments: str, environment: dict[str, str] | None = None) -> Ended:
-        """A full recovery from this store."""
-        return playbook(self.inventory, "full_recovery.yml", *arguments, environment=environment)
+        """A full recovery from this store, with a docker that only looks."""
+        given = {**self.environment, **(environment or {})}
+        return playbook(self.inventory, "full_recovery.yml", *arguments, environment=given)
+
+    def asked_the_engine_to_change(self) -> str:
+        """What docker was told to change."""
+        return self.refusals.read_text(encoding="utf-8") if self.refusals.exists() else ""
 
     # --- ways to spoil the set ---------------------------------------------------------------------------------------
 

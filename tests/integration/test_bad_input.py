@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def bench(tmp_path: Path, backup: Path, before: tuple[str, dict[str, Any]]) -> I
     """Where a test may spoil things; afterwards, what is live is as it was and no lock is left."""
     made = Bench(tmp_path, backup)
     yield made
+    assert made.asked_the_engine_to_change() == ""
     until, digest = before
     assert live(until) == digest
     lock = made.state / "lock"
@@ -317,9 +319,14 @@ def test_a_set_that_is_asked_for_and_does_not_do_is_refused_not_replaced(bench: 
     refused(bench.recover("-e", f"recovery_backup_set={spoilt.name}"), "PRC-202", spoilt.name, "latest", backup.name)
 
 
-def test_the_tests_would_see_a_change(before: tuple[str, dict[str, Any]]) -> None:
-    """The digest moves when one key, one row of the figures, or one control file does."""
+def test_the_tests_would_see_a_change(tmp_path: Path, backup: Path, before: tuple[str, dict[str, Any]]) -> None:
+    """The digest moves with what is live, and the docker of the tests does not let a change through."""
     until, digest = before
+    made = Bench(tmp_path, backup)
+    for words in (["rm", "-f", "nobody"], ["compose", "--project-name", "nobody", "up"], ["volume", "rm", "nobody"]):
+        told = subprocess.run([tmp_path / "bin/docker", *words], env={**os.environ, **made.environment}, check=False)
+        assert told.returncode == 1
+    assert made.asked_the_engine_to_change().count("nobody") == 3
     assert json.dumps(digest, default=str).count("environment_id") >= 3
     redis_client().set(CANARY, "changed")
     try:
