@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,17 @@ def content_of(source: Source) -> tuple[bytes, list[str]]:
     if len(raw) > MAXIMUM_FILE_BYTES:
         raise unusable(source.path, f"it is larger than {MAXIMUM_FILE_BYTES >> 20} MiB")
     return without_secrets(raw) if source.kind == "environment" else (raw, [])
+
+
+def mode_of(path: str) -> str:
+    """Permissions of a file as octal text, such as 0644."""
+    return f"{stat.S_IMODE(os.stat(path).st_mode) & 0o777:04o}"
+
+
+def mode_from(artefact: Artefact) -> int:
+    """Permissions that a file of the set had; those of its owner alone where the set does not say."""
+    said = str((artefact.get("expected") or {}).get("mode", ""))
+    return int(said, 8) if re.fullmatch("0[0-7]{3}", said) else 0o600
 
 
 def without_secrets(env_file: bytes) -> tuple[bytes, list[str]]:

@@ -217,11 +217,11 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
     progress.start("reading back large files", sum(one["bytes"] for one in artefacts if one["bytes"] >= LARGE_BYTES))
     try:
         manifest["artefacts"] = _verification.with_chunks(path, artefacts, progress.advance)
-    except (ValueError, OSError) as error:
+        manifest["finished_at"] = now_iso()
+        _write(path, manifest, given["signing_key"], given["trusted_signers"])
+        store_files.seal(path, final)
+    except (ValueError, OSError) as error:  # read back wrong; disk full, store gone
         raise _not_complete(given["set_id"], str(error)) from None
-    manifest["finished_at"] = now_iso()
-    _write(path, manifest, given["signing_key"], given["trusted_signers"])
-    store_files.seal(path, final)
     return {
         "changed": True,
         "backup_set": {"id": given["set_id"], "path": final, "sequence": manifest["sequence"]},

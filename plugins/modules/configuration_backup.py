@@ -99,22 +99,22 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     layout = configuration.Layout(compose_of(given), tuple(given["paths"]))
     at = now_iso()
-    files: dict[str, tuple[str, bytes]] = {}
+    files: dict[str, tuple[str, bytes, str]] = {}
     left_out: list[str] = []
     for source in layout.sources():
         content, names = configuration.content_of(source)
         configuration.require_no_secret(source.path, content, given["secrets"])
-        files[source.target] = (source.kind, content)
+        files[source.target] = (source.kind, content, configuration.mode_of(source.path))
         left_out += names
     images, missing = images_here(layout.compose)
     if missing:
         raise configuration.unusable("images.json", f"the engine does not hold {', '.join(missing)}")
-    files[configuration.IMAGES_PATH] = ("images", _json(images))
+    files[configuration.IMAGES_PATH] = ("images", _json(images), "0644")
     inventory = _json(given["inventory"])
     configuration.require_no_secret("the inventory's facts", inventory, given["secrets"])
-    files[configuration.INVENTORY_PATH] = ("inventory", inventory)
+    files[configuration.INVENTORY_PATH] = ("inventory", inventory, "0644")
     if not module.check_mode:
-        for target, (_kind, content) in files.items():
+        for target, (_kind, content, _mode) in files.items():
             path = os.path.join(given["set_path"], target)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_durable(path, content)
@@ -128,8 +128,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
                 "component": configuration.COMPONENT,
                 "kind": kind,
                 "source_version": configuration.LAYOUT_VERSION,
+                "expected": {"mode": mode},
             }
-            for target, (kind, content) in files.items()
+            for target, (kind, content, mode) in files.items()
         ],
         "content": {
             "version": configuration.LAYOUT_VERSION,
@@ -137,7 +138,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             "images": images,
             "left_out": left_out,
         },
-        "bytes": sum(len(content) for _kind, content in files.values()),
+        "bytes": sum(len(content) for _kind, content, _mode in files.values()),
         "recovery_point": at,
         "diff": {"before": "", "after": "".join(f"{target}\n" for target in sorted(files))},
     }

@@ -95,10 +95,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     layout = configuration.Layout(compose_of(given), tuple(given["paths"]))
     differences = configuration.compare_files(layout, given["artefacts"])
     missing = [one for one in differences if one.state == configuration.MISSING]
-    contents = {one.path: read(given["set_path"], one) for one in missing}
+    contents = [read(given["set_path"], one) for one in missing]
     if not module.check_mode:
-        for path, content in contents.items():
-            put(path, content)
+        for one, content in zip(missing, contents):
+            put(one.path, content, configuration.mode_from(one.artefact))
     return {
         "changed": bool(missing),
         "restored": [one.path for one in missing],
@@ -107,7 +107,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             one.path for one in missing if one.artefact["kind"] == "environment" and given["content"].get("left_out")
         ],
         "recovery_point": given["content"].get("recovery_point"),
-        "bytes": sum(len(content) for content in contents.values()),
+        "bytes": sum(len(content) for content in contents),
         "diff": {"before": "", "after": "".join(f"{one.path}\n" for one in missing)},
     }
 
@@ -122,12 +122,13 @@ def read(set_path: str, difference: configuration.Difference) -> bytes:
     return content
 
 
-def put(path: str, content: bytes) -> None:
-    """Write a file that is not there; never over one that has come meanwhile."""
+def put(path: str, content: bytes, mode: int) -> None:
+    """Write a file that is not there, with these permissions; never over one that has come meanwhile."""
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     beside = f"{path}.restored"
     write_durable(beside, content)
+    os.chmod(beside, mode)
     try:
         os.link(beside, path)
     except FileExistsError:

@@ -173,3 +173,12 @@ def test_a_missing_image_is_a_failed_check_and_another_one_is_named() -> None:
     assert checks["image of same"]["found"] == configuration.SAME
     assert checks["image of other"]["ok"] and "sha256:rebuilt" in checks["image of other"]["found"]
     assert not checks["image of gone"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "mode"),
+    [({"mode": "0640"}, 0o640), ({}, 0o600), (None, 0o600), ({"mode": "4755"}, 0o600), ({"mode": 7}, 0o600)],
+)
+def test_permissions_come_back_and_never_special_ones(expected: Any, mode: int) -> None:
+    artefact = {"expected": expected} if expected is not None else {}
+    assert configuration.mode_from(artefact) == mode

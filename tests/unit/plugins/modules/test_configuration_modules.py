@@ -127,6 +127,7 @@ def test_an_unchanged_host_is_as_in_the_set(host: Host) -> None:
 
 
 def test_missing_files_come_back_and_others_stay(host: Host) -> None:
+    (host.folder / "config/redis.conf").chmod(0o640)
     made = host.back_up()
     (host.folder / "project/compose.yaml").write_text("services: {newer: {}}\n")
     (host.folder / "config/redis.conf").unlink()
@@ -140,6 +141,7 @@ def test_missing_files_come_back_and_others_stay(host: Host) -> None:
     assert done["differing"] == [str(host.folder / "project/compose.yaml")]
     assert done["incomplete"] == [str(host.folder / "compose.env")]
     assert (host.folder / "config/redis.conf").read_text() == "appendonly yes\n"
+    assert (host.folder / "config/redis.conf").stat().st_mode & 0o777 == 0o640
     assert (host.folder / "project/compose.yaml").read_text() == "services: {newer: {}}\n"
     assert not host.restore(made)["changed"]
     assert not [name for name in host.files() if name.endswith(".restored")]
