@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "collections")]
 
 from tests.benchmarks import memory, old_procedure, recovery, verification  # noqa: E402
+from tests.benchmarks.about import dated  # noqa: E402
 from tests.benchmarks.lab import Lab, Refused, say  # noqa: E402
 from tests.benchmarks.table import Result, terminal, with_section  # noqa: E402
 
@@ -54,7 +55,7 @@ def main() -> int:
     try:
         for name in given.only or MEASUREMENTS:
             say(f"measuring: {name}")
-            results.append(lab.dated(MEASUREMENTS[name](lab, given.runs)))
+            results.append(dated(lab, MEASUREMENTS[name](lab, given.runs)))
             if given.write:
                 DOCUMENT.write_text(with_section(DOCUMENT.read_text("utf-8"), results[-1]), encoding="utf-8")
     finally:

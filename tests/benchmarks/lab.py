@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import p
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
 from tests import module_runs
-from tests.benchmarks.table import Result
 from tools.drill import lose_everything, utc_now
 
 LABEL = "platform3.recovery.environment"
@@ -185,28 +182,6 @@ class Lab:
         read: dict[str, Any] = json.loads((backup_set / "backup_manifest.json").read_text(encoding="utf-8"))
         return read
 
-    def postgresql_bytes(self, backup_set: Path) -> int:
-        """Size of the cluster that the set's base backup holds."""
-        return int(self.manifest(backup_set)["components"]["postgresql"]["pgbackrest"]["bytes"])
-
-    def sizes(self, backup_set: Path) -> str:
-        """How much is recovered."""
-        content = self.manifest(backup_set)["components"]
-        rows = sum(one["total_rows"] for one in content["postgresql"]["figures"]["tables"])
-        points = sum(one["points"] for one in content["influxdb"]["buckets"])
-        rdb = sum(path.stat().st_size for path in (backup_set / "redis").iterdir())
-        return (
-            f"PostgreSQL {self.postgresql_bytes(backup_set) / 1e9:.2f} GB ({rows / 1e6:.1f} million critical rows), "
-            f"Redis {rdb / 1e6:.1f} MB of RDB, InfluxDB {points / 1e6:.1f} million points"
-        )
-
-    def dated(self, result: Result) -> Result:
-        """The result with command, date, commit and machine in front."""
-        commit = output("git", "-C", str(self.root), "rev-parse", "--short", "HEAD")
-        at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        about = [f"`make benchmark ONLY={result.name}`, {at}, commit {commit}", machine(), *result.about]
-        return dataclasses.replace(result, about=about)
-
 
 def trade(gateway: Gateway, password: str) -> int | None:
     """Log in, place an order, read it back; its id, or None where one of them did not work."""
@@ -216,15 +191,3 @@ def trade(gateway: Gateway, password: str) -> int | None:
     order = placed.field("id") if placed.status == 201 else None
     read = gateway.call("GET", f"{ORDERS}/{order}") if order is not None else placed
     return int(order) if order is not None and read.status == 200 and read.field("id") == order else None
-
-
-def machine() -> str:
-    """Processor, memory, load, system."""
-    model = re.search(r"^model name\s*:\s*(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
-    memory = re.search(r"^MemTotal:\s*(\d+)", read_text("/proc/meminfo"), re.MULTILINE)
-    system = re.search(r'^PRETTY_NAME="(.*)"$', read_text("/etc/os-release"), re.MULTILINE)
-    return (
-        f"{len(os.sched_getaffinity(0))} x {model[1] if model else 'unknown processor'}, "
-        f"{int(memory[1]) / 2**20 if memory else 0:.0f} GiB, {system[1] if system else 'unknown system'}, "
-        f"load before {os.getloadavg()[2]:.1f}"
-    )

@@ -11,6 +11,7 @@ import re
 import threading
 from pathlib import Path
 
+from tests.benchmarks.about import sizes
 from tests.benchmarks.lab import Lab
 from tests.benchmarks.table import Figure, Result
 
@@ -82,6 +83,9 @@ def measure(lab: Lab, _runs: int) -> Result:
     ranked = sorted(watch.peaks.items(), key=lambda item: -item[1])
     return Result(
         "memory",
-        [lab.sizes(backup_set), "peak resident size (VmHWM) of each module during a backup and a full recovery"],
+        [
+            sizes(lab.manifest(backup_set)),
+            "peak resident size (VmHWM) of each module during a backup and a full recovery",
+        ],
         [Figure(name, peak / 1e6, "MB", GOAL_MB) for name, peak in ranked],
     )

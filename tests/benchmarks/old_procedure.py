@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import restore_argv
 
+from tests.benchmarks.about import postgresql_bytes, sizes
 from tests.benchmarks.lab import LABEL, Lab, Recovery, output, say
 from tests.benchmarks.old_steps import MOVING, OldProcedure
 from tests.benchmarks.table import Figure, Result
@@ -37,11 +38,11 @@ def measure(lab: Lab, _runs: int) -> Result:
     lab.lose()
     new = lab.recover()
     alone = physical_alone(lab, backup_set)
-    size = lab.postgresql_bytes(backup_set)
+    size = postgresql_bytes(lab.manifest(backup_set))
     return Result(
         "old_procedure",
         [
-            lab.sizes(backup_set),
+            sizes(lab.manifest(backup_set)),
             "both from the same backup set, one after the other; the dump is the set's (zstd), shards are gzipped "
             "beforehand",
             f"goals for a PostgreSQL of {FULL_SIZE_BYTES / 1e9:.0f} GB or more",

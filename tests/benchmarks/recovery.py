@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from tests.benchmarks.about import sizes
 from tests.benchmarks.lab import Lab, Recovery
 from tests.benchmarks.table import Figure, Result
 
@@ -22,7 +23,7 @@ def measure(lab: Lab, runs: int) -> Result:
     return Result(
         "recovery",
         [
-            lab.sizes(backup_set),
+            sizes(lab.manifest(backup_set)),
             f"{about}; goals for the lab's default size (LAB_SCALE 1) on 2 cores",
             "the loss ends, and the clock starts, when the last volume is gone; component times are the report's RTO",
             "orchestration: nothing was being copied, hashed, replayed or started; it includes the comparing",
