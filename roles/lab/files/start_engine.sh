@@ -3,7 +3,7 @@
 # start_engine.sh LOG: starts dockerd where no init system does, and waits until it answers.
 set -euo pipefail
 log=$1
-if ! pgrep -x dockerd >/dev/null; then
+if ! pidof dockerd >/dev/null; then
   # After a restart of the machine another process may have the number in the old file: dockerd would refuse.
   rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
   setsid dockerd >>"$log" 2>&1 </dev/null &
