@@ -43,15 +43,17 @@ UNTOUCHED = "live data was not touched; what was restored beside it is not used"
 
 # $1 the folder to restore into, $2 the note of how far the exchange got, $3 folder of the log, $4 name of the log.
 # The snapshot becomes the base of a log by this one line, and is loaded as such: the log need not be written anew.
+# Says which server the image holds.
 _PREPARE = """
 rm -rf "$1"; rm -f "$2"
 mkdir -m 0700 "$1" "$1/$3"
+redis-server --version
 echo "file $4.1.base.rdb seq 1 type b" > "$1/$3/$4.manifest"
 """
-# $1 COUNT_LUA, $2 DROP_LUA, then database and pattern in turn. A line of JSON for each round of dropping, then the
-# count of what is left.
+# After COUNT_SCRATCH; $7 COUNT_LUA, $8 DROP_LUA, then database and pattern in turn. A line of JSON for each round of
+# dropping, then the count of what is left.
 _DROP = f"""
-count=$1 drop=$2; shift 2
+count=$7 drop=$8; shift 8
 while [ $# -gt 0 ]; do
   until
     dropped=$(redis-cli -e -s {SCRATCH_SOCKET} EVAL "$drop" 0 "$1" "$2") || {{ echo "$dropped" >&2; exit 1; }}
@@ -120,27 +122,25 @@ def restore_beside(
     folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
     log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
     began = time.monotonic()
-    _require_version(worker, snapshot)
-    worker.bash(_PREPARE, folder, f"{ROOT}/swap-{worker.fence.recovery_id}", *log)
+    prepared = worker.bash(_PREPARE, folder, f"{ROOT}/swap-{worker.fence.recovery_id}", *log)
+    _require_version(prepared.stdout, worker.image, snapshot)
     progress.start("copy the snapshot", snapshot.bytes)
     _copy(worker, snapshot, f"{folder}/{log[0]}/{log[1]}.1.base.rdb", progress)
     copied = time.monotonic()
 
     progress.start("load the snapshot and count its keys")
     scratch = [folder, snapshot.settings["dbfilename"], snapshot.settings["databases"], *log, "yes"]
-    answer = _scratch(worker, snapshot, START_SCRATCH + COUNT_SCRATCH, [*scratch, COUNT_LUA])
-    at_ms, found = parse_count(answer)
+    pairs = [text for one in patterns for text in (str(one["db"]), str(one["pattern"]))]
+    script = START_SCRATCH + COUNT_SCRATCH + (_DROP if pairs else "")
+    first, *rounds = _scratch(worker, snapshot, script, [*scratch, COUNT_LUA, DROP_LUA, *pairs]).splitlines()
     expected: Count = {name: dict(entry) for name, entry in snapshot.content["keys"].items()}
-    checks = _require_keys(compare(expected, found, at_ms), snapshot)
+    checks = _compare(snapshot, expected, first)
     dropped: Count = {}
-    if patterns:
-        pairs = [text for one in patterns for text in (str(one["db"]), str(one["pattern"]))]
-        *rounds, last = _scratch(worker, snapshot, _DROP, [COUNT_LUA, DROP_LUA, *pairs]).splitlines()
-        for line in rounds:
+    if pairs:
+        for line in rounds[:-1]:
             dropped = add(dropped, parse_count(line)[1])
         expected = subtract(expected, dropped)
-        at_ms, found = parse_count(last)
-        checks = _require_keys(compare(expected, found, at_ms), snapshot)
+        checks = _compare(snapshot, expected, rounds[-1])
     loaded = time.monotonic()
 
     record = {
@@ -171,16 +171,15 @@ def read_record(worker: VolumeWorker, folder: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _require_version(worker: VolumeWorker, snapshot: Snapshot) -> None:
-    """The image's server is of the backup's major version."""
-    words = worker.run(["redis-server", "--version"]).stdout.split()
-    image = next((word[2:] for word in words if word.startswith("v=")), "unknown")
+def _require_version(said: str, image: str, snapshot: Snapshot) -> None:
+    """The image's server is of the backup's major version. said: what `redis-server --version` printed."""
+    held = next((word[2:] for word in said.split() if word.startswith("v=")), "unknown")
     backed_up = str(snapshot.content["version"])
-    if major(image) != major(backed_up):
+    if major(held) != major(backed_up):
         raise cannot_restore(
             snapshot,
             "PRC-602",
-            f"it was taken from Redis {backed_up}, the image {worker.image} holds {image}",
+            f"it was taken from Redis {backed_up}, the image {image} holds {held}",
             "name an image of the same major version in redis_image and in the Compose file",
         )
 
@@ -238,9 +237,14 @@ def _scratch(
     return done.stdout.strip()
 
 
-def _require_keys(checks: list[Check], snapshot: Snapshot) -> list[Check]:
-    """These checks, all good. A backup of an empty server holds no key and so no check; that is said too."""
-    if not checks and not snapshot.content["keys"]:
+def _compare(snapshot: Snapshot, expected: Count, answer: str) -> list[Check]:
+    """The checks of a count (COUNT_LUA's answer) against what is expected, all of them good.
+
+    A backup of an empty server holds no key and so gives no check.
+    """
+    at_ms, found = parse_count(answer)
+    checks = compare(expected, found, at_ms)
+    if not checks:
         return []
     return require(
         checks,

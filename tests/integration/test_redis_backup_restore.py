@@ -400,7 +400,7 @@ def test_a_restore_killed_halfway_is_ended_by_the_next_epoch(platform: Platform)
     assert late["failed"] and late["error"]["code"] == "PRC-402", late
 
 
-def test_a_wrong_password_and_a_foreign_path_are_named(platform: Platform) -> None:
+def test_a_wrong_password_a_foreign_path_and_another_version_are_named(platform: Platform) -> None:
     backup = platform.backup()
     right, platform.password = platform.password, "wrong"
     wrong = platform.verify(backup)
@@ -410,4 +410,10 @@ def test_a_wrong_password_and_a_foreign_path_are_named(platform: Platform) -> No
     given["artefact"]["path"] = "../compose.yaml"
     foreign = platform.run("redis_restore", given)
     assert foreign["failed"] and foreign["error"]["code"] == "PRC-604"
+    given = platform.restore_input(backup)
+    given["content"] = {**given["content"], "version": "7.2.4"}
+    docker("rm", "--force", platform.id)
+    other = platform.run("redis_restore", given)
+    assert other["failed"] and other["error"]["code"] == "PRC-602", other
+    platform.compose("up", "--detach")
     assert sizes(platform) == (WHOLE[0], WHOLE[1] + PRICES)
