@@ -28,7 +28,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_rec
     await_session,
     complaint,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, identifier, literal, psql_argv
+from ansible_collections.platform3.recovery.plugins.module_utils._psql import (
+    Session,
+    identifier,
+    literal,
+    patient_psql_argv,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._scram import is_verifier_of, verifier
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import parse_lsn
@@ -51,7 +56,7 @@ class LiveServer:
 
     def session(self, timeout_seconds: float = 600.0) -> Session:
         """Connect once the server answers; PRC-518 with its last words where the container ends or restarts."""
-        argv = self.exec_argv(psql_argv(self.database, SOCKET_OF_SERVER), interactive=True)
+        argv = self.exec_argv(patient_psql_argv(self.database, SOCKET_OF_SERVER), interactive=True)
         return await_session(argv, self.require_alive, timeout_seconds)
 
     def require_alive(self) -> None:
@@ -96,12 +101,13 @@ def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any]
         require_database(session, facts["system_identifier"])
         if facts["method"] == "physical":
             promote(session, facts, given["archiving"])
-            end_recovery_settings(server, session)
+            end_recovery_settings(session)
         clock.lap("promote")
         passwords_set = set_passwords(session, given["role_passwords"])
         checks = [write_probe(session, given["write_probe"], given["owner"])]
         if given["archiving"]:
-            follow_system(server, facts["system_identifier"])
+            if facts["method"] == "logical":
+                follow_system(server, facts["system_identifier"])
             checks += await_archived(server, session)
         timeline = current_timeline(session)
         clock.lap("archive")
@@ -168,15 +174,12 @@ def _not_promoted(found: str) -> RecoveryError:
     )
 
 
-_TIDY_UP = f"rm -f {DATA}/{RESTORE_SCRIPT} {DATA}/backup_label.old {DATA}/tablespace_map.old"
-
-
-def end_recovery_settings(server: LiveServer, session: Session) -> None:
-    """Take away what only the recovery needed: its restore_command, its target timeline, its script."""
+def end_recovery_settings(session: Session) -> None:
+    """Take away what only the recovery needed: its restore_command, its target timeline, its script and labels."""
     for name in ("restore_command", "recovery_target_timeline"):
         session.execute(f"ALTER SYSTEM RESET {name};")
-    session.execute("SELECT pg_reload_conf();")
-    server.run(["bash", "-euc", _TIDY_UP])
+    leftovers = " ".join(f"{DATA}/{name}" for name in (RESTORE_SCRIPT, "backup_label.old", "tablespace_map.old"))
+    session.execute(f"SELECT pg_reload_conf();\n\\! rm -f {leftovers}")
 
 
 def set_passwords(session: Session, passwords: Mapping[str, str]) -> list[str]:
@@ -222,18 +225,27 @@ def archive_checks(server: LiveServer, timeline: int) -> list[Check]:
     return checks
 
 
+_ARCHIVED = """
+SELECT count(*) AS waiting FROM pg_ls_archive_statusdir()
+WHERE name LIKE '%.ready' AND (name = '{history}.ready' OR name <= '{segment}.ready')
+"""
+
+
 def await_archived(server: LiveServer, session: Session, timeout_seconds: float = 60.0) -> list[Check]:
     """See the current timeline in the archive, by ending a segment; PRC-521 where it does not get there."""
     timeline = current_timeline(session)
     deadline = time.monotonic() + timeout_seconds
-    session.execute("SELECT pg_switch_wal();")
+    # The segment that held the commit before; the server's own word that it is archived is only the moment to look.
+    segment = session.row("SELECT pg_walfile_name(pg_switch_wal() - 1) AS name")["name"]
+    query = _ARCHIVED.format(history=f"{timeline:08X}.history", segment=segment)
     while True:
-        checks = archive_checks(server, timeline)
-        if all(one["ok"] for one in checks):
-            return checks
+        if not session.row(query)["waiting"]:
+            checks = archive_checks(server, timeline)
+            if all(one["ok"] for one in checks):
+                return checks
         if time.monotonic() > deadline:
             raise _not_archived(session, timeline)
-        time.sleep(2 * POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _not_archived(session: Session, timeline: int) -> RecoveryError:

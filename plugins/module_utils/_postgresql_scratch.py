@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -14,7 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL, docker, last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
+    ENVIRONMENT_LABEL,
+    command_failed,
+    docker,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
     RESTORE_SCRIPT,
@@ -41,13 +46,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
     restore_folder,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
-from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, psql_argv
-from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
+from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, patient_psql_argv
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA, ROOT, VolumeWorker
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     SEGMENT_BYTES,
+    Record,
     format_lsn,
+    holds_more,
     parse_last_record,
     parse_lsn,
+    record_end,
 )
 
 STALL_SECONDS = 5.0
@@ -69,8 +77,41 @@ def require_nobody_works(volume: str, worker: str) -> None:
         )
 
 
-def run_with_progress(argv: Sequence[str], progress: Progress, total: int) -> tuple[int, str]:
-    """Run a pgBackRest command that prints a percentage a file; returns its status and the end of what it printed."""
+# One call, because each into a container costs a tenth of a second: the files, the script, and the last record.
+# $1 folder, $2 path of the script, $3 its text, $4 the newest segments, then pgBackRest's command line. A folder that
+# pgBackRest did not begin cannot be taken up by --delta, so it is emptied. The last segment is fetched as replay will
+# fetch it; one without a record counts for nothing.
+_RESTORE = """
+folder=$1 script=$2 text=$3 segments=$4; shift 4
+rm -f "$folder/postmaster.pid"
+if [ ! -e "$folder/PG_VERSION" ] && [ ! -e "$folder/backup.manifest" ]; then rm -rf "$folder"; fi
+mkdir -p -m 0700 "$folder"
+"$@"
+cd "$folder"; printf %s "$text" > "$script"; rm -rf /tmp/last; mkdir /tmp/last
+for segment in $segments; do
+  bash "./$script" "$segment" "/tmp/last/$segment" || { echo "unread $segment"; exit 126; }
+  record=$(pg_waldump --path=/tmp/last "$segment" 2>/dev/null | tail -n 1)
+  if [ -n "$record" ]; then echo "last $segment"; echo "$record"; break; fi
+done
+"""
+UNREAD_STATUS = 126
+# As many of the newest segments as may hold no record: an ended one holds at least its end.
+LOOKED_AT = 8
+
+
+def restore_files(
+    worker: VolumeWorker, stanza: str, found: Assessment, processes: int, progress: Progress
+) -> tuple[str, Record]:
+    """Put the base backup into restore-<recovery_id>/, each file checked by its checksum, and the restore script.
+
+    Returns the newest segment that holds a record, and its last one, which replay must get past.
+    """
+    folder = restore_folder(worker.fence.recovery_id)
+    progress.start("restoring the base backup", found.backup.bytes)
+    script = restore_script(stanza, found.folders, SEGMENT_BYTES)
+    newest = " ".join(one.segment for one in reversed(found.plan.files[-LOOKED_AT:]))
+    command = restore_argv(stanza, found.backup.label, folder, processes, found.target_timeline)
+    argv = worker.exec_argv(["bash", "-euc", _RESTORE, "bash", folder, RESTORE_SCRIPT, script, newest, *command])
     tail: collections.deque[str] = collections.deque(maxlen=60)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
@@ -78,57 +119,34 @@ def run_with_progress(argv: Sequence[str], progress: Progress, total: int) -> tu
             tail.append(line)
             percent = parse_progress(line)
             if percent is not None:
-                progress.at(int(total * percent / 100))
-    return process.returncode, "".join(tail)
-
-
-# A folder that pgBackRest did not begin cannot be taken up by --delta, so it is emptied.
-_MAKE_FOLDER = """
-rm -f "$1/postmaster.pid"
-if [ ! -e "$1/PG_VERSION" ] && [ ! -e "$1/backup.manifest" ]; then rm -rf "$1"; fi
-mkdir -p -m 0700 "$1"
-"""
-
-
-def restore_files(worker: VolumeWorker, stanza: str, found: Assessment, processes: int, progress: Progress) -> None:
-    """Put the base backup into restore-<recovery_id>/, each file checked by its checksum, and the restore script."""
-    folder = restore_folder(worker.fence.recovery_id)
-    worker.bash(_MAKE_FOLDER, folder)
-    progress.start("restoring the base backup", found.backup.bytes)
-    argv = restore_argv(stanza, found.backup.label, folder, processes, found.target_timeline)
-    status, said = run_with_progress(worker.exec_argv(argv), progress, found.backup.bytes)
-    if status != 0:
+                progress.at(int(found.backup.bytes * percent / 100))
+    said = "".join(tail)
+    if process.returncode not in (0, UNREAD_STATUS):
         raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, GO_ON)
-    script = restore_script(stanza, found.folders, SEGMENT_BYTES)
-    worker.run(["bash", "-euc", 'cat > "$1"', "bash", f"{folder}/{RESTORE_SCRIPT}"], stdin=script)
+    read = re.search(r"^last (\S+)$", said, re.M)
+    record = parse_last_record(said)
+    if process.returncode != 0 or not read or record is None:
+        unread = re.search(r"^unread (\S+)$", said, re.M)
+        segment = unread.group(1) if unread else found.plan.files[-1].segment
+        reason = complaint(tail) if unread else "it holds no record"
+        raise RecoveryError("PRC-512", f"read WAL segment {segment}", reason, BESIDE, _damaged_next(segment))
+    return read.group(1), record
 
 
-# The last segment, fetched as replay will fetch it, and its last record; an empty one counts for nothing.
-_LAST_RECORD = """
-cd "$1"; rm -rf /tmp/last; mkdir /tmp/last
-bash "./$2" "$3" "/tmp/last/$3" || exit "$?"
-pg_waldump --quiet --path=/tmp/last "$3" 2>/dev/null | tail -n 1
-"""
-
-
-def last_record(worker: VolumeWorker, found: Assessment) -> int:
-    """Where the last valid record of the WAL begins, read from the newest segments: replay must get past it."""
-    folder = restore_folder(worker.fence.recovery_id)
-    for entry in reversed(found.plan.files):
-        script = _LAST_RECORD.replace("--quiet ", "")
-        done = worker.bash(script, folder, RESTORE_SCRIPT, entry.segment, check=False)
-        lsn = parse_last_record(done.stdout)
-        if lsn is not None:
-            return lsn
-        if done.returncode != 0:
-            raise RecoveryError(
-                "PRC-512",
-                f"read WAL segment {entry.segment}",
-                last_line(done.stderr),
-                BESIDE,
-                _damaged_next(entry.segment),
-            )
-    return parse_lsn(found.backup.lsn_start)
+def require_sound_end(worker: VolumeWorker, segment: str, record: Record) -> None:
+    """RecoveryError PRC-512 where the newest segment goes on behind its last valid record: a bad one is in between."""
+    if record.is_switch:
+        return
+    position = record_end(record.lsn, record.bytes)
+    argv = ["tail", "--bytes", f"+{position % SEGMENT_BYTES + 1}", f"/tmp/last/{segment}"]
+    if position // SEGMENT_BYTES > record.lsn // SEGMENT_BYTES:
+        return
+    done = subprocess.run(worker.exec_argv(argv), capture_output=True, check=False)
+    if done.returncode != 0:
+        raise command_failed(worker.exec_argv(argv)[1:], done.stderr.decode(errors="replace").strip())
+    if holds_more(done.stdout, position):
+        found = f"it is damaged at {format_lsn(position)}, and more follows"
+        raise RecoveryError("PRC-512", f"read WAL segment {segment}", found, BESIDE, _damaged_next(segment))
 
 
 def _damaged_next(segment: str) -> str:
@@ -168,7 +186,7 @@ class ScratchServer:
 
     def session(self, database: str, timeout_seconds: float = 3600.0) -> Session:
         """Connect once it answers. PRC-513 where it ends instead."""
-        argv = self._worker.exec_argv(psql_argv(database, SOCKET_IN_SCRATCH), interactive=True)
+        argv = self._worker.exec_argv(patient_psql_argv(database, SOCKET_IN_SCRATCH), interactive=True)
         return await_session(argv, self.require_alive, timeout_seconds)
 
     def require_alive(self) -> None:
@@ -184,9 +202,9 @@ class ScratchServer:
 
     def stop(self) -> None:
         """Stop it in good order and see its data on disk."""
-        self._worker.run(["pg_ctl", "stop", "--silent", "--mode=fast", f"--pgdata={self._folder}", "--timeout=600"])
+        script = 'pg_ctl stop --silent --mode=fast --pgdata="$1" --timeout=600; sync --file-system "$1"'
+        self._worker.bash(script, self._folder)
         self._process.wait(timeout=60)
-        self._worker.run(["sync", "--file-system", self._folder])
 
 
 def replay(session: Session, server: ScratchServer, begin: int, target: int, progress: Progress) -> int:
@@ -239,9 +257,10 @@ def restore_physical(
     """Base backup and all WAL into restore-<recovery_id>/, replayed and compared; returns the facts of it."""
     folder = restore_folder(worker.fence.recovery_id)
     clock = Clock()
-    restore_files(worker, stanza, found, processes, progress)
+    segment, record = restore_files(worker, stanza, found, processes, progress)
     clock.lap("copy")
-    target = last_record(worker, found)
+    require_sound_end(worker, segment, record)
+    target = record.lsn
     with ScratchServer(worker, folder, ["wal_retrieve_retry_interval=200ms", *settings]) as server:
         with server.session(content["database"]) as session:
             reached = replay(session, server, parse_lsn(found.backup.lsn_start), target, progress)
@@ -330,28 +349,26 @@ def initdb_options(cluster: Mapping[str, Any]) -> list[str]:
     return options + (["--data-checksums"] if cluster["checksums"] else [])
 
 
-def save_facts(worker: VolumeWorker, facts: Mapping[str, Any]) -> None:
-    """Keep what this recovery restored in the volume, for a run that goes on after the exchange."""
-    path = _facts_path(worker)
-    worker.run(
-        ["bash", "-euc", 'cat > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"', "bash", path], stdin=json.dumps(facts)
-    )
+def save_facts(worker: VolumeWorker, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what this recovery restored in the volume, for a run that goes on after the exchange, and return it.
+
+    Whether there is old data to put into quarantine is found out here, the last moment before the exchange.
+    """
+    script = 'printf %s "$2" > "$1.new"; sync "$1.new"; mv -f "$1.new" "$1"; ls -A "$3" 2>/dev/null || true'
+    old = worker.bash(script, _facts_path(worker), json.dumps(facts), DATA).stdout.strip()
+    return {**facts, "quarantined": bool(old)}
 
 
 def load_facts(worker: VolumeWorker) -> dict[str, Any]:
     """What save_facts kept."""
-    found: dict[str, Any] = json.loads(worker.run(["cat", _facts_path(worker)]).stdout)
-    return found
+    script = 'cat "$1"; echo; ls -A "$2" 2>/dev/null || true'
+    quarantine = f"{ROOT}/quarantine/{worker.fence.recovery_id}"
+    facts, _, old = worker.bash(script, _facts_path(worker), quarantine).stdout.partition("\n")
+    return {**json.loads(facts), "quarantined": bool(old.strip())}
 
 
 def _facts_path(worker: VolumeWorker) -> str:
     return f"{ROOT}/restored-{worker.fence.recovery_id}.json"
-
-
-def has_quarantine(worker: VolumeWorker) -> bool:
-    """Whether old data of this recovery is kept."""
-    path = f"{ROOT}/quarantine/{worker.fence.recovery_id}"
-    return bool(worker.bash('ls -A "$1" 2>/dev/null || true', path).stdout.strip())
 
 
 def archive_streamed(worker: VolumeWorker, stanza: str, found: Assessment) -> list[str]:

@@ -38,6 +38,12 @@ def psql_argv(database: str, socket_directory: str) -> list[str]:
     ]  # fmt: skip
 
 
+def patient_psql_argv(database: str, socket_directory: str) -> list[str]:
+    """The same, after waiting up to two seconds inside the container for the server; status 2 where it stays away."""
+    ready = 'for try in {1..40}; do pg_isready --quiet --host="$1" && shift && exec "$@"; sleep 0.05; done; exit 2'
+    return ["bash", "-c", ready, "bash", socket_directory, *psql_argv(database, socket_directory)]
+
+
 class Session:
     """One psql in one container. exec_argv: the full command line (docker exec --interactive ... psql ...).
 

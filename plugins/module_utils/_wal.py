@@ -14,8 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 SEGMENT_BYTES = 16 << 20
+PAGE_BYTES = 8192
+RECORD_HEADER_BYTES = 24
 _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?")
 _STREAMED = re.compile(r"([0-9A-F]{24})(\.partial)?")
+_RECORD = re.compile(
+    r"^rmgr: (\S+) +len \(rec/tot\): +\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: (\S+)", re.MULTILINE
+)
 _HISTORY_LINE = re.compile(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)")
 
 
@@ -243,7 +248,64 @@ def _problem(entry: WalFile, in_the_middle: bool, segment_bytes: int) -> str | N
     return None
 
 
-def parse_last_record(text: str) -> int | None:
-    """Position of the last record that pg_waldump printed ("... lsn: 0/05000060, prev ..."); None without one."""
-    found = re.findall(r"\blsn: ([0-9A-F]+/[0-9A-F]+),", text)
-    return parse_lsn(found[-1]) if found else None
+@dataclass(frozen=True)
+class Record:
+    """The last record of a segment: where it begins, its length, and whether it ends the segment (a switch)."""
+
+    lsn: int
+    bytes: int
+    is_switch: bool
+
+
+def parse_last_record(text: str) -> Record | None:
+    """The last record that pg_waldump printed ("len (rec/tot): 34/ 34, ..., lsn: 0/05000060, prev ..."), if any."""
+    found = re.findall(
+        r"^rmgr: (\S+) +len \(rec/tot\): +\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: (\S+)", text, re.M
+    )
+    if not found:
+        return None
+    manager, length, lsn, description = found[-1]
+    return Record(parse_lsn(lsn), int(length), (manager, description) == ("XLOG", "SWITCH"))
+
+
+def _page_header_bytes(position: int, segment_bytes: int) -> int:
+    """The size of the header of the page that begins at a position: the first one of a segment has a long one."""
+    return 40 if position % segment_bytes == 0 else 24
+
+
+def record_end(lsn: int, total: int, segment_bytes: int = SEGMENT_BYTES) -> int:
+    """Where the record after one of `total` bytes begins, but for the page header that may stand there."""
+    position, left = lsn, total
+    while True:
+        page_end = (position // PAGE_BYTES + 1) * PAGE_BYTES
+        if left <= page_end - position:
+            return (position + left + 7) // 8 * 8
+        left -= page_end - position
+        position = page_end + _page_header_bytes(page_end, segment_bytes)
+
+
+def holds_more(tail: bytes, position: int, segment_bytes: int = SEGMENT_BYTES) -> bool:
+    """Whether a segment's bytes from the end of its last valid record (position) on hold more than zeros and one
+    record that was still arriving: then the segment is damaged, and its end is not the end of the WAL.
+    """
+    received = len(tail.rstrip(b"\0"))
+    begin = position
+    if begin % PAGE_BYTES == 0:
+        begin += _page_header_bytes(begin, segment_bytes)
+    offset = begin - position
+    if received - offset < RECORD_HEADER_BYTES:
+        return False
+    total = int.from_bytes(tail[offset : offset + 4], "little")
+    end = record_end(begin, total, segment_bytes)
+    if total < RECORD_HEADER_BYTES or end - position <= received:
+        return True
+    # It reaches beyond what was received: believable only where the pages on its way say that they go on with it.
+    arrived = (begin // PAGE_BYTES + 1) * PAGE_BYTES - begin
+    for page in range(begin + arrived, position + received - 24, PAGE_BYTES):
+        header = tail[page - position : page - position + 24]
+        if int.from_bytes(header[8:16], "little") != page:
+            return False
+        if int.from_bytes(header[16:20], "little") != total - arrived:
+            return True
+        arrived += PAGE_BYTES - _page_header_bytes(page, segment_bytes)
+    return False

@@ -180,7 +180,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_liv
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import Clock, raise_epoch
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_scratch import (
     archive_streamed,
-    has_quarantine,
     load_facts,
     require_nobody_works,
     restore_logical,
@@ -252,14 +251,14 @@ def bring_beside(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
     if state != "swapped":
         require_nobody_works(worker.volume, worker.name)
     if state == "":
-        facts = restore(given, worker)
-        save_facts(worker, facts)
+        facts = save_facts(worker, restore(given, worker))
         worker.mark_restored()
+    else:
+        facts = load_facts(worker)
     clock = Clock()
-    facts = load_facts(worker)
     worker.swap_in()
     clock.lap("exchange")
-    return {**facts, "parts": {**facts["parts"], **clock.parts}, "quarantined": has_quarantine(worker)}
+    return {**facts, "parts": {**facts["parts"], **clock.parts}}
 
 
 def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:

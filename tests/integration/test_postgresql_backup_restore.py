@@ -158,6 +158,28 @@ def test_a_damaged_segment_at_the_end_is_not_the_end_either(stage: Stage) -> Non
     assert stage.is_untouched()
 
 
+def test_a_damaged_record_in_the_last_streamed_segment_is_not_its_end(stage: Stage) -> None:
+    path = next(path for name, path in stage.streamed().items() if name.endswith(".partial"))
+    data = bytearray(path.read_bytes())
+    used = len(bytes(data).rstrip(b"\0"))
+    assert used > 20_000
+    data[used // 2] ^= 1
+    path.write_bytes(data)
+    refused = stage.restore("r-1", 5)
+    assert refused["error"]["code"] == "PRC-512", refused
+    assert "it is damaged at" in refused["msg"]
+    assert stage.is_untouched()
+
+
+def test_a_record_that_was_cut_off_by_the_loss_is_the_end(stage: Stage, lost: Stage) -> None:
+    path = next(path for name, path in stage.streamed().items() if name.endswith(".partial"))
+    data = path.read_bytes()
+    used = len(data.rstrip(b"\0"))
+    path.write_bytes(data[: used - 20] + bytes(len(data) - used + 20))
+    assert not bad_checks(stage.restore("r-1", 5))
+    assert expected(lost) - 2 <= stage.orders() <= expected(lost)
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty"])
 def test_a_gap_is_found_before_anything_is_touched(stage: Stage, damage: str) -> None:
     name = in_the_middle(stage)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
+    PAGE_BYTES,
     SEGMENT_BYTES,
+    Record,
     Segment,
     Span,
     StreamFile,
@@ -13,11 +15,13 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     archived_segments,
     choose_chain,
     format_lsn,
+    holds_more,
     parse_history,
     parse_last_record,
     parse_lsn,
     parse_segment,
     plan_wal,
+    record_end,
     streamed_segments,
     timeline_chain,
 )
@@ -217,5 +221,77 @@ def test_of_two_streams_the_whole_segment_wins_then_the_newer() -> None:
 
 
 def test_the_last_record_is_read_from_what_pg_waldump_printed() -> None:
-    assert parse_last_record((FIXTURES / "waldump.txt").read_text()) == 0x110017E0
+    text = (FIXTURES / "waldump.txt").read_text()
+    assert parse_last_record(text) == Record(0x110017E0, 24, is_switch=True)
+    assert parse_last_record(text.rpartition("rmgr: XLOG")[0]) == Record(0x110017A8, 50, is_switch=False)
     assert parse_last_record("pg_waldump: error: could not find a valid record after 0/5000000") is None
+
+
+@pytest.mark.parametrize(
+    ("lsn", "total", "end"),
+    [
+        # From a real segment: where pg_waldump found the record and the one after it.
+        ("0/110017A8", 50, "0/110017E0"),
+        ("0/11001340", 1082, "0/11001780"),
+        ("0/1000FF8", 8, "0/1001000"),
+        # Over a page: its header of 24 bytes is in between; over a segment: 40.
+        ("0/1001FF8", 16, "0/1002020"),
+        ("0/1FFFFF8", 16, "0/2000030"),
+    ],
+)
+def test_a_record_ends_where_the_next_begins(lsn: str, total: int, end: str) -> None:
+    assert format_lsn(record_end(parse_lsn(lsn), total)) == end
+
+
+SMALL = 1 << 18
+POSITION = 5 * SMALL + 2 * PAGE_BYTES + 1000
+
+
+def segment_tail(position: int, records: list[int]) -> bytes:
+    """Bytes of a small segment from position (in a page) to its end: records of these lengths, laid out in pages."""
+    base = position // SMALL * SMALL
+    data = bytearray(SMALL)
+    at = position
+    for total in records:
+        body = total.to_bytes(4, "little") + bytes([7]) * (total - 4)
+        while body:
+            if at % PAGE_BYTES == 0:
+                flags = 1 if len(body) < total else 0
+                header = (0xD116).to_bytes(2, "little") + flags.to_bytes(2, "little") + (1).to_bytes(4, "little")
+                header += at.to_bytes(8, "little") + (len(body) if flags else 0).to_bytes(4, "little") + bytes(4)
+                data[at - base : at - base + 24] = header
+                at += 24
+            room = PAGE_BYTES - at % PAGE_BYTES
+            part, body = body[:room], body[room:]
+            data[at - base : at - base + len(part)] = part
+            at += len(part)
+        at = (at + 7) // 8 * 8
+    return bytes(data[position - base :])
+
+
+def test_zeros_are_the_end_of_wal() -> None:
+    assert not holds_more(segment_tail(POSITION, []), POSITION, SMALL)
+    assert not holds_more(b"", POSITION, SMALL)
+
+
+@given(st.integers(24, 60_000), st.data())
+def test_a_record_that_was_still_arriving_is_the_end_of_wal(total: int, data: st.DataObject) -> None:
+    whole = segment_tail(POSITION, [total])
+    arrived = data.draw(st.integers(0, len(whole.rstrip(b"\0")) - 1))
+    assert not holds_more(whole[:arrived] + bytes(len(whole) - arrived), POSITION, SMALL)
+
+
+@given(st.integers(24, 30_000), st.lists(st.integers(24, 20_000), min_size=1, max_size=5))
+def test_a_bad_record_that_others_follow_is_damage(total: int, others: list[int]) -> None:
+    tail = segment_tail(POSITION, [total, *others])
+    assert holds_more(tail, POSITION, SMALL)
+    # Even where its length is what was damaged, as long as a page in between says otherwise.
+    for length in (0, 7, 0xFFFFFF):
+        assert holds_more(length.to_bytes(4, "little") + tail[4:], POSITION, SMALL) or (
+            length > 100_000 and total < PAGE_BYTES
+        )
+
+
+def test_a_length_that_grew_is_belied_by_the_pages_after_it() -> None:
+    tail = segment_tail(POSITION, [100] * 500)
+    assert holds_more((0xFFFFFF).to_bytes(4, "little") + tail[4:], POSITION, SMALL)
