@@ -117,7 +117,8 @@ def restore_beside(
 ) -> dict[str, Any]:
     """Make restore-<recovery_id>/ whole from the snapshot, and leave it marked; what a half run left is done again.
 
-    Gives the record of it: recovery_id, sha256, recovery_point, keys (expected from now on), dropped, checks, parts (seconds).
+    Gives the record of it: recovery_id, sha256, recovery_point, keys (expected from now on), dropped, checks, parts
+    (seconds).
     """
     folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
     log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
