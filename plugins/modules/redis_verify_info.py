@@ -151,7 +151,7 @@ def acl_warnings(client: Any) -> list[str]:
     Redis 8 reads its log as the user `default`; a MULTI in it that this user may not run is dropped without an error
     (seen: 37 of 653 sessions gone after a restart). `off` alone keeps everybody out and does not do that.
     """
-    rules = next((line.split() for line in client.acl_list() if line.startswith("user default ")), [])
+    rules: list[str] = next((line.split() for line in client.acl_list() if line.startswith("user default ")), [])
     if "+@all" in rules and "~*" in rules:
         return []
     return [
