@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A full recovery that is killed: the next run with the same recovery_id goes on and ends the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import module_runs
+from tests.integration.bad_input import BIN, LAB_INVENTORY, ROOT, complete_sets, environment_id, playbook
+from tools import drill
+
+pytestmark = pytest.mark.integration
+
+STATE = Path("/opt/platform3/recovery")
+ONE_SHOT = "label=platform3.recovery.one_shot"
+
+
+def journal(recovery_id: str) -> list[dict[str, Any]]:
+    """The journal's whole lines."""
+    path = STATE / recovery_id / "journal.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def one_shots(component: str = "") -> list[str]:
+    """Names of the one-shot containers at work in the lab's volumes."""
+    label = f"{ONE_SHOT}={component}" if component else ONE_SHOT
+    environment = f"label=platform3.recovery.environment={environment_id()}"
+    listing = ["docker", "ps", "--quiet", "--filter", label, "--filter", environment]
+    return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backup() -> None:
+    """A set to recover from."""
+    if not complete_sets():
+        made = playbook(LAB_INVENTORY, "backup.yml")
+        assert made.status == 0, made.text[-4000:]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A full recovery from total loss, under way in a session of its own."""
+    recovery_id = f"killed-{uuid.uuid4().hex[:8]}"
+    drill.lose_everything()
+    with open(tmp_path / "first.log", "wb") as log:
+        process = subprocess.Popen(
+            [BIN / "ansible-playbook", "full_recovery.yml", "-e", f"recovery_id={recovery_id}"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield recovery_id, process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=30)
+
+
+def wait_for(process: subprocess.Popen[bytes], reached: Callable[[], bool], what: str) -> None:
+    """Until the recovery is where it is to be killed; it must not have ended before."""
+    deadline = time.monotonic() + 180
+    while not reached():
+        assert process.poll() is None, f"the recovery ended before {what}"
+        assert time.monotonic() < deadline, f"never reached {what}"
+        time.sleep(0.02)
+
+
+def goes_on(recovery_id: str, runs: int, log: Path) -> None:
+    """The next run ends well, as the same undertaking, and leaves nothing at work."""
+    again = playbook(
+        LAB_INVENTORY, "full_recovery.yml", "-e", f"recovery_id={recovery_id}", environment=module_runs.environment(log)
+    )
+    assert again.status == 0, again.text[-6000:]
+    report = json.loads((STATE / recovery_id / "report.json").read_text(encoding="utf-8"))
+    assert report["outcome"] == "success"
+    started = [entry for entry in journal(recovery_id) if entry["event"] == "run_started"]
+    assert [entry["run"] for entry in started] == list(range(1, runs + 1))
+    assert len({entry["backup_set"] for entry in started}) == 1
+    # The time in which nobody worked on it counts: the clock runs from the first run's start.
+    first, last = started[0]["monotonic"], journal(recovery_id)[-1]["monotonic"]
+    assert report["rto"]["complete_system"]["seconds"] > started[-1]["monotonic"] - first
+    assert report["rto"]["complete_system"]["seconds"] <= last - first + 20
+    assert one_shots() == []
+    assert not (STATE / "lock").exists()
+
+
+# Where the controller dies: an entry of the journal, and how long after it.
+MOMENTS = {
+    "while isolating": ("isolate", "postgresql", "step_started", 0.3),
+    "while the base backup is copied": ("restore", "postgresql", "step_started", 1.5),
+    "between swap and verify": ("restore", "influxdb", "step_finished", 0.0),
+    "while services start": ("resume", "app_services", "step_started", 1.0),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+def test_a_killed_controller(
+    begun: tuple[str, subprocess.Popen[bytes]], moment: tuple[str, str, str, float], tmp_path: Path
+) -> None:
+    """Only the controller is killed: its workers, modules and containers are orphans that go on working."""
+    recovery_id, process = begun
+    phase, component, event, delay = moment
+
+    def reached() -> bool:
+        return any(
+            (entry.get("phase"), entry.get("component"), entry["event"]) == (phase, component, event)
+            for entry in journal(recovery_id)
+        )
+
+    wait_for(process, reached, f"{phase} of {component}")
+    time.sleep(delay)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert "run_finished" not in {entry["event"] for entry in journal(recovery_id)}
+    log = tmp_path / "runs.jsonl"
+    goes_on(recovery_id, 2, log)
+    assert len(module_runs.read(log)) <= 45
+
+
+def test_a_killed_session_and_container(begun: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """As when the host dies: the controller, its workers and the container that is being restored end at once."""
+    recovery_id, process = begun
+    wait_for(process, lambda: bool(one_shots("postgresql")), "PostgreSQL's one-shot container")
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+    killed = one_shots()
+    assert killed, "no container was at work: the fault did not happen"
+    subprocess.run(["docker", "kill", *killed], check=True, stdout=subprocess.DEVNULL)
+    goes_on(recovery_id, 2, tmp_path / "runs.jsonl")
+
+
+def test_a_killed_container_fails_its_component_alone(
+    begun: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    recovery_id, process = begun
+    wait_for(process, lambda: bool(one_shots("postgresql")), "PostgreSQL's one-shot container")
+    time.sleep(1)
+    subprocess.run(["docker", "kill", *one_shots("postgresql")], check=True, stdout=subprocess.DEVNULL)
+    assert process.wait(timeout=240) != 0
+    report = json.loads((STATE / recovery_id / "report.json").read_text(encoding="utf-8"))
+    assert report["outcome"] == "partial"
+    assert any(issue["component"] == "postgresql" for issue in report["issues"])
+    verdicts = {name: report["rto"][name]["verdict"] for name in ("postgresql", "redis", "influxdb")}
+    assert verdicts == {"postgresql": "not_measured", "redis": "met", "influxdb": "met"}
+    assert (STATE / "lock").exists(), "an unfinished recovery keeps its lock"
+    other = playbook(LAB_INVENTORY, "full_recovery.yml")
+    assert other.status != 0
+    assert f"recovery_id={recovery_id}" in other.text, "a run without the id says how to go on"
+    goes_on(recovery_id, 2, tmp_path / "runs.jsonl")
