@@ -41,7 +41,7 @@ def undeclared_entry_points(role: Path) -> set[str]:
 def default_differences(role: Path) -> list[str]:
     """Where defaults and argument specs disagree: keys on one side only, or two values for one key.
 
-    A default that is a list or dict may stand in defaults/main.yml alone, with its option in the spec.
+    A default that is a template, a list or a dict may stand in defaults/main.yml alone, with its option in the spec.
     """
     defaults = {name: value for name, value in defaults_of(role).items() if not name.startswith("__")}
     found = []
@@ -58,7 +58,8 @@ def default_differences(role: Path) -> list[str]:
     found += [f"{name}: has a default in the argument spec only" for name in sorted(set(declared) - set(defaults))]
     for name in sorted(set(defaults) & options):
         value = defaults[name]
-        if name not in declared and not isinstance(value, (list, dict)):
+        computed = isinstance(value, (list, dict)) or "{{" in str(value)
+        if name not in declared and not computed:
             found.append(f"{name}: its default is missing in the argument spec")
         elif name in declared and declared[name] != value:
             found.append(f"{name}: {value!r} in defaults, {declared[name]!r} in the argument spec")
