@@ -140,6 +140,12 @@ def parse_newest_system(text: str, stanza: str) -> str | None:
     return str(max(databases, key=lambda one: one["id"])["system-id"]) if databases else None
 
 
+def archive_ids(text: str, stanza: str, system_identifier: str) -> list[str]:
+    """The folders of the archive ("17-1") that belong to a database, by what `info` says."""
+    databases = [one for entry in json.loads(text) if entry["name"] == stanza for one in entry["db"]]
+    return [f"{one['version']}-{one['id']}" for one in databases if str(one["system-id"]) == system_identifier]
+
+
 def find_backup(backups: Sequence[Backup], label: str) -> Backup:
     """The backup with this label; RecoveryError PRC-504 naming those there are, or saying that it is damaged."""
     named = [one for one in backups if one.label == label]

@@ -16,6 +16,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
     RESTORE_SCRIPT,
+    archive_ids,
     parse_listing,
     parse_newest_system,
 )
@@ -57,12 +58,14 @@ class LiveServer:
     def session(self, timeout_seconds: float = 600.0) -> Session:
         """Connect once the server answers; PRC-518 with its last words where the container ends or restarts."""
         argv = self.exec_argv(patient_psql_argv(self.database, SOCKET_OF_SERVER), interactive=True)
-        return await_session(argv, self.require_alive, timeout_seconds)
+        restarts: list[int] = []
+        return await_session(argv, lambda: self.require_alive(restarts), timeout_seconds)
 
-    def require_alive(self) -> None:
-        """RecoveryError PRC-518 where the container is not running, or is running for the second time."""
+    def require_alive(self, restarts: list[int]) -> None:
+        """RecoveryError PRC-518 where the container does not run, or restarted since the first call with this list."""
         found = inspect_container(self.container)
-        if found and found["State"]["Running"] and not found["RestartCount"]:
+        restarts.append(found["RestartCount"] if found else 0)
+        if found and found["State"]["Running"] and restarts[-1] == restarts[0]:
             return
         logs = docker(["logs", "--tail", "40", self.container], check=False)
         said = complaint([*logs.stdout.splitlines(), *logs.stderr.splitlines()])
@@ -83,11 +86,19 @@ class LiveServer:
         quiet = ["--log-level-console=off", "--log-level-stderr=error", "--log-level-file=off"]
         return self.run(["pgbackrest", *quiet, *arguments])
 
-    def archived(self, timeline: int) -> list[str]:
-        """Base names of what the archive holds of a timeline, its history file among them."""
-        digits = f"{timeline:08X}"
-        text = self.pgbackrest("repo-ls", "--recurse", "--output=json", f"--filter=/{digits}", f"archive/{self.stanza}")
-        return [path.rpartition("/")[2] for path in parse_listing(text)]
+    def archived(self, system_identifier: str, pattern: str) -> list[str]:
+        """Base names of what the archive holds of a database, as far as pattern matches behind a slash."""
+        argv = ["bash", "-euc", _LIST_ARCHIVE, "bash", self.stanza, f"/{pattern}"]
+        info, _, listing = self.run(argv).partition("\x1e")
+        own = tuple(f"{folder}/" for folder in archive_ids(info, self.stanza, system_identifier))
+        return [path.rpartition("/")[2] for path in parse_listing(listing) if path.startswith(own)]
+
+
+_LIST_ARCHIVE = """
+quiet=(--log-level-console=off --log-level-stderr=error --log-level-file=off)
+pgbackrest "${quiet[@]}" "--stanza=$1" --output=json info; printf '\\036'
+pgbackrest "${quiet[@]}" repo-ls --recurse --output=json "--filter=$2" "archive/$1"
+"""
 
 
 def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
@@ -108,7 +119,7 @@ def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any]
         if given["archiving"]:
             if facts["method"] == "logical":
                 follow_system(server, facts["system_identifier"])
-            checks += await_archived(server, session)
+            checks += await_archived(server, session, facts["system_identifier"])
         timeline = current_timeline(session)
         clock.lap("archive")
     return {"checks": checks, "timeline": timeline, "passwords_set": passwords_set}
@@ -208,9 +219,9 @@ def write_probe(session: Session, statement: str, role: str) -> Check:
     return check("a write is committed", COMPONENT, True, True)
 
 
-def archive_checks(server: LiveServer, timeline: int) -> list[Check]:
+def archive_checks(server: LiveServer, system_identifier: str, timeline: int) -> list[Check]:
     """Whether the archive holds a timeline's history and a segment: else the next recovery would take another one."""
-    names = server.archived(timeline)
+    names = server.archived(system_identifier, f"{timeline:08X}")
     checks = [
         check(
             f"a WAL segment of timeline {timeline} is in the archive",
@@ -231,7 +242,9 @@ WHERE name LIKE '%.ready' AND (name = '{history}.ready' OR name <= '{segment}.re
 """
 
 
-def await_archived(server: LiveServer, session: Session, timeout_seconds: float = 60.0) -> list[Check]:
+def await_archived(
+    server: LiveServer, session: Session, system_identifier: str, timeout_seconds: float = 60.0
+) -> list[Check]:
     """See the current timeline in the archive, by ending a segment; PRC-521 where it does not get there."""
     timeline = current_timeline(session)
     deadline = time.monotonic() + timeout_seconds
@@ -240,7 +253,7 @@ def await_archived(server: LiveServer, session: Session, timeout_seconds: float 
     query = _ARCHIVED.format(history=f"{timeline:08X}.history", segment=segment)
     while True:
         if not session.row(query)["waiting"]:
-            checks = archive_checks(server, timeline)
+            checks = archive_checks(server, system_identifier, timeline)
             if all(one["ok"] for one in checks):
                 return checks
         if time.monotonic() > deadline:

@@ -129,12 +129,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker
 from ansible_collections.platform3.recovery.plugins.module_utils._module import (
     STEP_ARGUMENTS,
     run_module,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import STREAM_MOUNT, Backup, parse_listing
+from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import Backup, parse_listing
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_backup import (
     base_backup,
     database_facts,
@@ -153,6 +152,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import LiveServer, follow_system
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import Clock
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_stream import Stream
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import archived_segments
 
@@ -233,23 +233,14 @@ def content_of(
 
 def tidy_stream(given: dict[str, Any], server: LiveServer, backup: Backup) -> list[str]:
     """Remove streamed segments from before this backup that the archive holds; returns them."""
-    stream = f"{given['backup_store_path']}/wal-stream"
-    paths = [
-        f"{folder.name}/{entry.name}"
-        for folder in os.scandir(stream)
-        if folder.is_dir()
-        for entry in os.scandir(folder.path)
-    ]
+    stream = Stream(given["image"], given["environment_id"], given["backup_store_path"])
     listing = parse_listing(
         server.pgbackrest("repo-ls", "--recurse", "--output=json", f"archive/{given['stanza']}/{backup.archive_id}")
     )
     names = {path.rpartition("/")[2]: entry for path, entry in listing.items()}
-    leftovers = stream_leftovers(paths, archived_segments(names), backup.wal_start)
+    leftovers = stream_leftovers(stream.files(), archived_segments(names), backup.wal_start)
     if leftovers:
-        mount = f"{stream}:{STREAM_MOUNT}"
-        arguments = ["run", "--rm", "--network", "none", "--volume", mount, "--workdir", STREAM_MOUNT]
-        arguments += ["--label", f"platform3.recovery.environment={given['environment_id']}", "--interactive"]
-        docker([*arguments, given["image"], "xargs", "rm", "-f", "--"], stdin="\n".join(leftovers))
+        stream.remove(leftovers)
     return leftovers
 
 
@@ -257,7 +248,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: figures first, then backup and dump side by side."""
     given = module.params
     server = LiveServer(given["container"], given["database"], given["stanza"])
-    server.require_alive()
+    server.require_alive([])
     diff = {"before": "", "after": f"full backup of {given['container']}, dump {given['dump']}\n"}
     if module.check_mode:
         return {"changed": True, "diff": diff, "artefacts": [], "content": {}}

@@ -227,7 +227,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             plan(lambda query: list(first.execute(query).fetchall()), content, given["invariants"], given["amcheck"])
         )
         if given["archiving"]:
-            works.append(("archive", lambda _rows: archive_checks(server, row["timeline"])))
+            works.append(("archive", lambda _rows: archive_checks(server, wanted, row["timeline"])))
         checks += make(connections, works)
     clock.lap("verify")
     require(checks, "PRC-542", "verify the recovered PostgreSQL", IN_PLACE, NEXT_STEP)

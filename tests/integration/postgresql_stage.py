@@ -331,7 +331,26 @@ class Stage:
             "postgresql_resume",
             **self.shared(recovery_id, epoch),
             compose=self.compose_input,
+            service="postgresql",
+            image=IMAGE,
+            volume="postgresql-data",
+            environment_id=self.id,
+            role_passwords={"forex_admin": self.secret("postgresql_password")},
             receiver_service="wal-receiver",
+        )
+
+    def put_back(self, recovery_id: str, epoch: int) -> dict[str, Any]:
+        """Put the old data of a recovery back, as rollback.yml does."""
+        return self.module(
+            "quarantine",
+            fence={"recovery_id": recovery_id, "epoch": epoch},
+            compose=self.compose_input,
+            state="put_back",
+            component="postgresql",
+            service="postgresql",
+            volume="postgresql-data",
+            image=IMAGE,
+            environment_id=self.id,
         )
 
     def is_untouched(self) -> bool:

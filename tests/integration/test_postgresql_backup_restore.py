@@ -104,15 +104,34 @@ def test_all_that_was_acknowledged_comes_back_twice(stage: Stage, lost: Stage) -
     assert not bad_checks(stage.verify("r-2", 7))
 
 
-def test_old_data_is_kept_in_quarantine_and_can_be_put_back(stage: Stage, lost: Stage) -> None:
+def test_old_data_that_was_put_back_is_what_the_next_recovery_brings(stage: Stage, lost: Stage) -> None:
     assert stage.restore("r-1", 5)["quarantined"] is False
+    assert stage.resume("r-1", 5)["new_timeline"] is None
     stage.trade(10)
+    stage.await_streamed()
     stage.kill()
     second = stage.restore("r-2", 6)
-    assert second["quarantined"] is True
-    assert stage.orders() >= expected(lost)
-    listing = docker("exec", stage.container, "ls", "/var/lib/platform3/quarantine/r-2")
-    assert "PG_VERSION" in listing
+    assert (second["quarantined"], second["timeline"]) == (True, 3)
+    assert stage.orders() == expected(lost) + 10
+    stage.resume("r-2", 6)
+    stage.trade(5)
+    stage.await_streamed()
+
+    # Rolled back: what was traded on timeline 3 is discarded, and the next recovery must not bring it.
+    stage.kill()
+    assert stage.put_back("r-2", 7)["swap_state"] == "rolled_back"
+    resumed = stage.resume("r-2", 7)
+    assert (resumed["new_timeline"], resumed["stream_name"]) == (4, "r-2-7")
+    assert stage.orders() == expected(lost) + 10
+    assert stage.resume("r-2", 8)["new_timeline"] is None
+    stage.trade(3)
+    stage.await_streamed()
+    stage.lose()
+    third = stage.restore("r-3", 9)
+    assert (third["parent_timeline"], third["timeline"]) == (4, 5), third
+    assert stage.orders() == expected(lost) + 13
+    refused = stage.restore("r-2", 10)
+    assert refused["failed"]
 
 
 def flip_a_bit(path: Path) -> None:

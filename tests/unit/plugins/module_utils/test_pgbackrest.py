@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
+    archive_ids,
     find_backup,
     last_error,
     parse_info,
@@ -46,6 +47,16 @@ def test_an_unknown_stanza_is_refused() -> None:
 def test_the_newest_database_of_a_stanza_is_known() -> None:
     assert parse_newest_system(INFO, "platform3") == "7711260661046583316"
     assert parse_newest_system(INFO, "other") is None
+
+
+def test_only_the_archive_of_the_database_itself_counts() -> None:
+    upgraded = json.loads(INFO)
+    upgraded[0]["db"].append({"id": 2, "repo-key": 1, "system-id": 77, "version": "17"})
+    text = json.dumps(upgraded)
+    assert archive_ids(text, "platform3", "7711260661046583316") == ["17-1"]
+    assert archive_ids(text, "platform3", "77") == ["17-2"]
+    assert archive_ids(text, "platform3", "78") == []
+    assert parse_newest_system(text, "platform3") == "77"
 
 
 def test_an_unknown_or_damaged_backup_is_refused() -> None:

@@ -16,6 +16,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import complaint
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_scratch import initdb_options
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_stream import free_folder
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_verify import make, state_checks
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View, assess, parse_view
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import identifier, literal
@@ -151,6 +152,13 @@ def test_only_archived_wal_from_before_the_backup_may_go() -> None:
     assert stream_leftovers(paths, archived, name(10, 2)) == [
         f"a/{name(3)}", f"a/{name(5)}", f"a/{name(6)}", f"b/{name(9, 2)}",
     ]  # fmt: skip
+
+
+def test_a_stream_folder_with_wal_of_a_timeline_that_was_left_is_not_gone_on_with() -> None:
+    files = ["r-1/00000002.history", f"r-1/{2:08X}{0:08X}{5:08X}", f"r-1/{2:08X}{0:08X}{6:08X}.partial", "initial/x"]
+    assert free_folder(files, {1, 2}, "r-1", "r-1-7") == "r-1"
+    assert free_folder(files, {1, 3}, "r-1", "r-1-7") == "r-1-7"
+    assert free_folder(files, {1, 3}, "r-2", "r-2-7") == "r-2"
 
 
 def test_a_servers_complaint_is_its_last_telling_lines() -> None:
