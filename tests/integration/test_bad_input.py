@@ -104,8 +104,8 @@ TYPED: dict[str, tuple[list[str], list[str]]] = {
     "start at a task": (["--start-at-task", "Restore"], ["PRC-115", "--start-at-task"]),
     "start at a task of a role": (["--start-at-task", "restore | *"], ["PRC-115", "--start-at-task"]),
     "two at once": (
-        ["-e", "recovery_confirm=x", "-e", "recovery_component=redis", "--skip-tags", "x"],
-        ["PRC-106", "PRC-115"],
+        ["-e", "recovery_confirm=x", "-e", "recovery_backup_sett=latest"],
+        ["PRC-100", "PRC-106", "PRC-101"],
     ),
 }
 
@@ -274,7 +274,7 @@ def test_truncated_missing_extra_and_linked_files_are_found(bench: Bench) -> Non
         f"{first} is truncated",
         f"{second} is missing",
         "redis/extra.rdb is an extra file",
-        f"{linked.name} is a link",
+        f"{linked.name} is link",
     )
 
 
