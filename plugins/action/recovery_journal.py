@@ -23,7 +23,10 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         given = self._task.args
         failure = given["failure"]
-        if self._play_context.check_mode or failure.get("journalled"):
+        if self._play_context.check_mode:
+            # No journal to read it from later, so that the run has to fail here.
+            return {"failed": True, "msg": f"Check mode: {given['component']} would fail in {given['phase']}, see above."}
+        if failure.get("journalled"):
             return {"changed": False, "journalled": False}
         try:
             fence = Fence(str(given["fence"]["recovery_id"]), int(given["fence"]["epoch"]))

@@ -26,7 +26,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._barrier import
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse, read_history
-from ansible_collections.platform3.recovery.plugins.module_utils._live import finished_line, progress_line
+from ansible_collections.platform3.recovery.plugins.module_utils._live import finished_line, progress_line, would_lines
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     FENCED_STATUS,
     STOPPED_STATUS,
@@ -142,7 +142,10 @@ class ActionModule(ActionBase):
     def _in_check_mode(self, phase: str, component: str, name: str, variables: dict[str, Any]) -> dict[str, Any]:
         if phase in NOT_IN_CHECK_MODE:
             return {"skipped": True, "changed": False, "msg": f"check mode: {phase} {component} ({name}) is not run"}
-        return dict(self._execute_module(module_name=self._task.action, task_vars=variables))
+        result = self._execute_module(module_name=self._task.action, task_vars=variables)
+        for line in would_lines(phase, component, name, result):
+            display.display(line)
+        return {**result, "journalled": True}
 
     @contextlib.contextmanager
     def _live(

@@ -60,3 +60,19 @@ def finished_line(
     """One line of a step that ended: `[00:41 of 15:00] restore redis done in 2.1 s: Load the snapshot`."""
     how = "FAILED after" if failed else "done in"
     return f"{stamp(elapsed, deadline)} {phase} {component} {how} {seconds:.1f} s: {name}"
+
+
+def would_lines(phase: str, component: str, name: str, result: dict[str, Any]) -> list[str]:
+    """What a step would do, from its module's result in check mode: a headline, then what goes (-) and comes (+)."""
+    if result.get("failed"):
+        return []
+    if not result.get("changed"):
+        return [f"check mode: {phase} {component} is good: {name}"]
+    lines = [f"check mode: {phase} {component} would: {name}"]
+    found = result.get("diff") or {}
+    for diff in found if isinstance(found, list) else [found]:
+        for sign, key in (("-", "before"), ("+", "after")):
+            text = diff.get(key)
+            shown = text.splitlines() if isinstance(text, str) else [str(text)] if text else []
+            lines += [f"    {sign} {line}" for line in shown if line.strip()]
+    return lines

@@ -190,16 +190,17 @@ def last_error(output: str) -> str:
     return str(found[-1]) if found else (lines[-1] if lines else "it said nothing")
 
 
-def restore_script(stanza: str, folders: Sequence[str], segment_bytes: int) -> str:
+def restore_script(stanza: str, folders: Sequence[str], segment_bytes: int, history_only: bool = False) -> str:
     """The restore_command: archive first, then the streams' folders, and nothing but exit 1 says "there is no more".
 
     folders: names of folders below the stream's mount, the most trusted first. Exit 126 makes PostgreSQL give up: a
-    segment that cannot be read must never look like the end of WAL.
+    segment that cannot be read must never look like the end of WAL. history_only: for a server that has its segments.
     """
     return _RESTORE_SCRIPT.format(
         stanza=shlex.quote(f"--stanza={stanza}"),
         folders=" ".join(shlex.quote(f"{STREAM_MOUNT}/{name}") for name in folders),
         segment_bytes=int(segment_bytes),
+        first='case "$1" in *.history) ;; *) exit 1 ;; esac\n' if history_only else "",
     )
 
 
@@ -208,7 +209,7 @@ _RESTORE_SCRIPT = """\
 # restore_command of a recovery: $1 the wanted file, $2 where to put it. Removed after promotion.
 set -u
 give_up() {{ echo "platform3: $*; recovery must not end here" >&2; exit 126; }}
-
+{first}
 pgbackrest {stanza} --pg1-path="$PWD" --no-archive-async --log-level-console=off --log-level-stderr=error \\
   --log-level-file=off archive-get "$1" "$2"
 status=$?

@@ -30,7 +30,7 @@ def plan_lines(
     lines = [
         f"Recovery {inputs.get('recovery_id')} from backup set {chosen.get('id')}",
         f"Deadline {to_iso(deadline)[11:19]} UTC ({clock(deadline - now)} from now)",
-        f"{'component':<14}{'is now':<34}{'recovery point':<22}expected loss",
+        f"{'component':<14}{'is now':<37}{'recovery point':<22}expected loss",
     ]
     components = chosen.get("manifest", {}).get("components", {})
     for component in ("postgresql", "redis", "influxdb"):
@@ -38,7 +38,7 @@ def plan_lines(
         point = found.get("recovery_point") or components.get(component, {}).get("recovery_point")
         loss = f"up to {clock(incident - parse_iso(point))} (mm:ss)" if point else "not known"
         shown = f"{point[:19]}Z" if point else "not known"
-        lines.append(f"{component:<14}{_state(found):<34}{shown:<22}{loss}")
+        lines.append(f"{component:<14}{_state(found):<37}{shown:<22}{loss}")
     serving = preflights.get("app_services", {}).get("serving")
     lines.append(f"{'app_services':<14}{'SERVING, will be replaced' if serving else 'not serving'}")
     return lines

@@ -157,11 +157,11 @@ def promote(session: Session, facts: Mapping[str, Any], archiving: bool) -> bool
     require_archive_mode(session, archiving)
     if not session.row("SELECT pg_is_in_recovery() AS standby")["standby"]:
         return False
-    wanted = parse_lsn(facts["last_record_lsn"])
+    wanted = parse_lsn(facts["end_lsn"])
     deadline = time.monotonic() + 900
-    while int(session.row(WHERE)["lsn"]) <= wanted:
+    while int(session.row(WHERE)["lsn"]) < wanted:
         if time.monotonic() > deadline:
-            raise _not_promoted(f"it has not replayed beyond {facts['last_record_lsn']} again")
+            raise _not_promoted(f"it has not replayed to {facts['end_lsn']} again")
         time.sleep(POLL_SECONDS)
     if not session.row("SELECT pg_promote(true, 120) AS done")["done"]:
         raise _not_promoted("it was still in recovery after 120 s")

@@ -50,12 +50,11 @@ from ansible_collections.platform3.recovery.plugins.module_utils._psql import Se
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA, ROOT, VolumeWorker
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     SEGMENT_BYTES,
-    Record,
     format_lsn,
     holds_more,
-    parse_last_record,
+    parse_end,
     parse_lsn,
-    record_end,
+    parse_segment,
 )
 
 STALL_SECONDS = 5.0
@@ -90,8 +89,8 @@ mkdir -p -m 0700 "$folder"
 cd "$folder"; printf %s "$text" > "$script"; rm -rf /tmp/last; mkdir /tmp/last
 for segment in $segments; do
   bash "./$script" "$segment" "/tmp/last/$segment" || { echo "unread $segment"; exit 126; }
-  record=$(pg_waldump --path=/tmp/last "$segment" 2>/dev/null | tail -n 1)
-  if [ -n "$record" ]; then echo "last $segment"; echo "$record"; break; fi
+  records=$(pg_waldump --stats --path=/tmp/last "$segment" 2>/dev/null | head -n 1)
+  if [ -n "$records" ]; then echo "last $segment"; echo "$records"; break; fi
 done
 """
 UNREAD_STATUS = 126
@@ -101,10 +100,10 @@ LOOKED_AT = 8
 
 def restore_files(
     worker: VolumeWorker, stanza: str, found: Assessment, processes: int, progress: Progress
-) -> tuple[str, Record]:
+) -> tuple[str, int]:
     """Put the base backup into restore-<recovery_id>/, each file checked by its checksum, and the restore script.
 
-    Returns the newest segment that holds a record, and its last one, which replay must get past.
+    Returns the newest segment that holds a record, and where its last one ends: replay must get there.
     """
     folder = restore_folder(worker.fence.recovery_id)
     progress.start("restoring the base backup", found.backup.bytes)
@@ -124,28 +123,25 @@ def restore_files(
     if process.returncode not in (0, UNREAD_STATUS):
         raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, GO_ON)
     read = re.search(r"^last (\S+)$", said, re.M)
-    record = parse_last_record(said)
-    if process.returncode != 0 or not read or record is None:
+    end = parse_end(said)
+    if process.returncode != 0 or not read or end is None:
         unread = re.search(r"^unread (\S+)$", said, re.M)
         segment = unread.group(1) if unread else found.plan.files[-1].segment
         reason = complaint(tail) if unread else "it holds no record"
         raise RecoveryError("PRC-512", f"read WAL segment {segment}", reason, BESIDE, _damaged_next(segment))
-    return read.group(1), record
+    return read.group(1), end
 
 
-def require_sound_end(worker: VolumeWorker, segment: str, record: Record) -> None:
+def require_sound_end(worker: VolumeWorker, segment: str, end: int) -> None:
     """RecoveryError PRC-512 where the newest segment goes on behind its last valid record: a bad one is in between."""
-    if record.is_switch:
+    if end // SEGMENT_BYTES > parse_segment(segment).number:
         return
-    position = record_end(record.lsn, record.bytes)
-    argv = ["tail", "--bytes", f"+{position % SEGMENT_BYTES + 1}", f"/tmp/last/{segment}"]
-    if position // SEGMENT_BYTES > record.lsn // SEGMENT_BYTES:
-        return
+    argv = ["tail", "--bytes", f"+{end % SEGMENT_BYTES + 1}", f"/tmp/last/{segment}"]
     done = subprocess.run(worker.exec_argv(argv), capture_output=True, check=False)
     if done.returncode != 0:
         raise command_failed(worker.exec_argv(argv)[1:], done.stderr.decode(errors="replace").strip())
-    if holds_more(done.stdout, position):
-        found = f"it is damaged at {format_lsn(position)}, and more follows"
+    if holds_more(done.stdout, end):
+        found = f"it is damaged at {format_lsn(end)}, and more follows"
         raise RecoveryError("PRC-512", f"read WAL segment {segment}", found, BESIDE, _damaged_next(segment))
 
 
@@ -200,15 +196,18 @@ class ScratchServer:
         self._log.seek(0)
         return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, GO_ON)
 
-    def stop(self) -> None:
-        """Stop it in good order and see its data on disk."""
-        script = 'pg_ctl stop --silent --mode=fast --pgdata="$1" --timeout=600; sync --file-system "$1"'
-        self._worker.bash(script, self._folder)
+    def stop(self, restore_script: str = "") -> None:
+        """Stop it in good order and see its data on disk; with another restore script where one is given."""
+        script = (
+            'pg_ctl stop --silent --mode=fast --pgdata="$1" --timeout=600;'
+            ' if [ -n "$3" ]; then printf %s "$3" > "$1/$2"; fi; sync --file-system "$1"'
+        )
+        self._worker.bash(script, self._folder, RESTORE_SCRIPT, restore_script)
         self._process.wait(timeout=60)
 
 
 def replay(session: Session, server: ScratchServer, begin: int, target: int, progress: Progress) -> int:
-    """Wait until replay is past the last record of the WAL (target); returns where it is then.
+    """Wait until replay has reached the end of the WAL (target); returns where it is then.
 
     RecoveryError PRC-515 where it stands still before: then a segment in the middle is damaged, and what is there must
     not be taken for the whole.
@@ -225,12 +224,12 @@ def replay(session: Session, server: ScratchServer, begin: int, target: int, pro
             raise
         lsn = int(now["lsn"])
         progress.at(min(lsn, target) - begin)
-        if lsn > target:
+        if lsn >= target:
             return lsn
         if lsn != seen:
             seen, since = lsn, time.monotonic()
         if time.monotonic() - since > STALL_SECONDS and now["waits"] == "RecoveryRetrieveRetryInterval":
-            found = f"replay ends at {format_lsn(lsn)}, but the WAL reaches beyond {format_lsn(target)}"
+            found = f"replay ends at {format_lsn(lsn)}, but the WAL reaches to {format_lsn(target)}"
             raise server.failure("PRC-515", "replay the WAL to its end", found)
         time.sleep(POLL_SECONDS)
 
@@ -257,10 +256,9 @@ def restore_physical(
     """Base backup and all WAL into restore-<recovery_id>/, replayed and compared; returns the facts of it."""
     folder = restore_folder(worker.fence.recovery_id)
     clock = Clock()
-    segment, record = restore_files(worker, stanza, found, processes, progress)
+    segment, target = restore_files(worker, stanza, found, processes, progress)
     clock.lap("copy")
-    require_sound_end(worker, segment, record)
-    target = record.lsn
+    require_sound_end(worker, segment, target)
     with ScratchServer(worker, folder, ["wal_retrieve_retry_interval=200ms", *settings]) as server:
         with server.session(content["database"]) as session:
             reached = replay(session, server, parse_lsn(found.backup.lsn_start), target, progress)
@@ -269,13 +267,14 @@ def restore_physical(
             checks = check_restored(session, content)
             point = session.row(f"SELECT {iso_sql('pg_last_xact_replay_timestamp()')} AS at")["at"]
             clock.lap("compare")
-        server.stop()
+        # All segments lie in pg_wal now; what the server still has to ask for is which timelines there are.
+        server.stop(restore_script(stanza, [], SEGMENT_BYTES, history_only=True))
     clock.lap("stop")
     return {
         "method": "physical",
         "system_identifier": found.backup.system_identifier,
         "parent_timeline": found.plan.timeline,
-        "last_record_lsn": format_lsn(target),
+        "end_lsn": format_lsn(target),
         "replayed_lsn": format_lsn(reached),
         "recovery_point": point or found.recovery_point,
         "bytes": found.backup.bytes + len(found.plan.files) * SEGMENT_BYTES,

@@ -18,9 +18,7 @@ PAGE_BYTES = 8192
 RECORD_HEADER_BYTES = 24
 _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?")
 _STREAMED = re.compile(r"([0-9A-F]{24})(\.partial)?")
-_RECORD = re.compile(
-    r"^rmgr: (\S+) +len \(rec/tot\): +\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: (\S+)", re.MULTILINE
-)
+_STATISTICS = re.compile(r"^WAL statistics between [0-9A-F]+/[0-9A-F]+ and ([0-9A-F]+/[0-9A-F]+):", re.MULTILINE)
 _HISTORY_LINE = re.compile(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)")
 
 
@@ -248,24 +246,13 @@ def _problem(entry: WalFile, in_the_middle: bool, segment_bytes: int) -> str | N
     return None
 
 
-@dataclass(frozen=True)
-class Record:
-    """The last record of a segment: where it begins, its length, and whether it ends the segment (a switch)."""
+def parse_end(text: str) -> int | None:
+    """Where the valid records of a segment end, by what `pg_waldump --stats` printed; None where it found none.
 
-    lsn: int
-    bytes: int
-    is_switch: bool
-
-
-def parse_last_record(text: str) -> Record | None:
-    """The last record that pg_waldump printed ("len (rec/tot): 34/ 34, ..., lsn: 0/05000060, prev ..."), if any."""
-    found = re.findall(
-        r"^rmgr: (\S+) +len \(rec/tot\): +\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+),.* desc: (\S+)", text, re.M
-    )
-    if not found:
-        return None
-    manager, length, lsn, description = found[-1]
-    return Record(parse_lsn(lsn), int(length), (manager, description) == ("XLOG", "SWITCH"))
+    It is the position that replay has reached once it has applied the last of them.
+    """
+    found = _STATISTICS.search(text)
+    return parse_lsn(found.group(1)) if found else None
 
 
 def _page_header_bytes(position: int, segment_bytes: int) -> int:

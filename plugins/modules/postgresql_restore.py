@@ -143,8 +143,8 @@ parent_timeline:
   description: The timeline that was replayed.
   type: int
   returned: success
-last_record_lsn:
-  description: Where the last record of the WAL begins, read from archive and stream before replay was believed.
+end_lsn:
+  description: Where the WAL ends, read from archive and stream before replay was believed.
   type: str
   returned: O(method=physical)
 replayed_lsn:

@@ -37,7 +37,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Nothing is written in check mode.
+    description: Nothing is written in check mode; the task fails instead, so that the run does not end well.
 """
 
 EXAMPLES = r"""

@@ -239,6 +239,8 @@ def refused(reason: str, held: Lock, given: dict[str, Any]) -> RecoveryError:
 def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
     """End the run: journal its outcome, and free the lock where the recovery is over."""
     given = module.params
+    if module.check_mode:
+        return {"changed": True, "freed": True}
     fence = given["fence"] or {"recovery_id": given["recovery_id"], "epoch": held.epoch if held else 0}
     if held is None or held.recovery_id != fence["recovery_id"] or held.epoch != fence["epoch"]:
         raise RecoveryError(
@@ -248,8 +250,6 @@ def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[st
             "nothing was changed by this",
             "leave the run that holds the lock to its end",
         )
-    if module.check_mode:
-        return {"changed": True, "freed": True}
     append_entry(
         given["state_path"],
         held.run,

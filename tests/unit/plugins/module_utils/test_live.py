@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.platform3.recovery.plugins.module_utils._live import clock, finished_line, progress_line
+from ansible_collections.platform3.recovery.plugins.module_utils._live import (
+    clock,
+    finished_line,
+    progress_line,
+    would_lines,
+)
 
 
 def test_progress_with_a_known_total() -> None:
@@ -31,3 +36,15 @@ def test_a_finished_step_names_its_time() -> None:
 def test_hours_are_shown_from_an_hour_on() -> None:
     assert clock(3661) == "1:01:01"
     assert clock(-5) == "00:00"
+
+
+def test_check_mode_shows_what_would_go_and_come() -> None:
+    result = {"changed": True, "diff": {"before": "forex-redis\n", "after": "\n"}}
+    assert would_lines("isolate", "redis", "Take Redis away", result) == [
+        "check mode: isolate redis would: Take Redis away",
+        "    - forex-redis",
+    ]
+
+
+def test_check_mode_says_where_nothing_would_change() -> None:
+    assert would_lines("assess", "redis", "Look", {"changed": False}) == ["check mode: assess redis is good: Look"]
