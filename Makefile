@@ -41,6 +41,6 @@ test: lab lint lab ## All set-up and every test
 benchmark: lab ## Measure the recovery against the old procedure
 	@$(VENV)/bin/python tests/benchmark.py
 
-clean: setup ## Remove what was made: lab, backups, secrets, reports, .venv (kept: the engine, ~/.cache/platform3)
-	@$(LAB) playbooks/lab_clean.yml
+clean: ## Remove what was made: lab, backups, secrets, images, reports, .venv (kept: the engine, ~/.cache/platform3)
+	@if [ -e lab/run ]; then $(MAKE) --no-print-directory setup && $(LAB) playbooks/lab_clean.yml; fi
 	@rm -rf .venv build
