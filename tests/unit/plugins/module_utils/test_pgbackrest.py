@@ -162,3 +162,12 @@ def test_any_other_answer_of_the_archive_ends_the_recovery(restore, status: int)
 def test_a_truncated_streamed_segment_ends_the_recovery(restore) -> None:  # type: ignore[no-untyped-def]
     (restore.stream / "new" / SEGMENT).write_bytes(b"s" * 100)
     assert restore(1) == (126, None)
+
+
+def test_a_server_that_has_its_segments_asks_the_archive_for_histories_only(restore) -> None:  # type: ignore[no-untyped-def]
+    script = restore.stream.parent / "restore"
+    script.write_text(restore_script("platform3", [], SEGMENT_BYTES, history_only=True))
+    assert restore(0) == (1, None)
+    assert restore(0, "00000002.history") == (0, b"archive")
+    assert restore(1, "00000002.history") == (1, None)
+    assert restore(103, "00000002.history")[0] == 126

@@ -7,7 +7,6 @@ import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     PAGE_BYTES,
     SEGMENT_BYTES,
-    Record,
     Segment,
     Span,
     StreamFile,
@@ -16,8 +15,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     choose_chain,
     format_lsn,
     holds_more,
+    parse_end,
     parse_history,
-    parse_last_record,
     parse_lsn,
     parse_segment,
     plan_wal,
@@ -220,11 +219,9 @@ def test_of_two_streams_the_whole_segment_wins_then_the_newer() -> None:
     }
 
 
-def test_the_last_record_is_read_from_what_pg_waldump_printed() -> None:
-    text = (FIXTURES / "waldump.txt").read_text()
-    assert parse_last_record(text) == Record(0x110017E0, 24, is_switch=True)
-    assert parse_last_record(text.rpartition("rmgr: XLOG")[0]) == Record(0x110017A8, 50, is_switch=False)
-    assert parse_last_record("pg_waldump: error: could not find a valid record after 0/5000000") is None
+def test_the_end_is_read_from_what_pg_waldump_printed() -> None:
+    assert parse_end((FIXTURES / "waldump.txt").read_text()) == 0x1BFFF678
+    assert parse_end("pg_waldump: error: could not find a valid record after 0/5000000") is None
 
 
 @pytest.mark.parametrize(
