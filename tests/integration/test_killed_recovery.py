@@ -162,3 +162,39 @@ def test_a_killed_container_fails_its_component_alone(
     assert other.status != 0
     assert f"recovery_id={recovery_id}" in other.text, "a run without the id says how to go on"
     goes_on(recovery_id, 2, tmp_path / "runs.jsonl")
+
+
+def test_a_stopped_recovery_ends_at_a_step_and_goes_on(
+    begun: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    recovery_id, process = begun
+    wait_for(process, lambda: bool(one_shots("postgresql")), "PostgreSQL's one-shot container")
+    asked = playbook(LAB_INVENTORY, "playbooks/stop.yml", "-e", f"recovery_id={recovery_id}")
+    assert asked.status == 0, asked.text
+    assert process.wait(timeout=240) != 0
+    entries = journal(recovery_id)
+    begun_steps = [entry for entry in entries if entry["event"] == "step_started"]
+    ended_steps = [entry for entry in entries if entry["event"] in ("step_finished", "step_failed", "step_refused")]
+    assert len(begun_steps) == len(ended_steps), "a step was cut off"
+    assert "resume" not in {entry["phase"] for entry in begun_steps}
+    goes_on(recovery_id, 2, tmp_path / "runs.jsonl")
+
+
+def test_an_abandoned_recovery_frees_the_lock_and_cannot_go_on(begun: tuple[str, subprocess.Popen[bytes]]) -> None:
+    recovery_id, process = begun
+    wait_for(process, lambda: bool(one_shots("postgresql")), "PostgreSQL's one-shot container")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+    unconfirmed = playbook(
+        LAB_INVENTORY, "playbooks/abandon.yml", "-e", f"recovery_id={recovery_id}", "-e", "recovery_confirm=other"
+    )
+    assert unconfirmed.status != 0
+    assert (STATE / "lock").exists()
+    done = playbook(LAB_INVENTORY, "playbooks/abandon.yml", "-e", f"recovery_id={recovery_id}")
+    assert done.status == 0, done.text
+    assert not (STATE / "lock").exists()
+    again = playbook(LAB_INVENTORY, "full_recovery.yml", "-e", f"recovery_id={recovery_id}")
+    assert again.status != 0
+    assert "PRC-307" in again.text
+    fresh = playbook(LAB_INVENTORY, "full_recovery.yml")
+    assert fresh.status == 0, fresh.text[-6000:]
