@@ -20,7 +20,19 @@ CONTROLLER_SIDE = [name for name in MODULES if (ROOT / "plugins/action" / f"{nam
 SENT = [name for name in MODULES if name not in CONTROLLER_SIDE]
 # They take a fence to compare it with the lock, and are what a step stands on or what tells of the steps.
 NO_STEPS = ("recovery_lock", "recovery_report")
-PHASES = ("assess", "isolate", "restore", "verify", "resume", "validate", "report", "backup", "rollback", "release", "quarantine")
+PHASES = (
+    "assess",
+    "isolate",
+    "restore",
+    "verify",
+    "resume",
+    "validate",
+    "report",
+    "backup",
+    "rollback",
+    "release",
+    "quarantine",
+)
 # ansible-lint wants a capital where the phase is not the file's name.
 STEP_NAME = re.compile(rf"(?:(?i:{'|'.join(PHASES)})|\{{\{{ recovery_phase \}}\}}) \| [A-Z].+")
 TASK_NAME = re.compile(r"(?:[a-z_]+|\{\{ recovery_phase \}\}) \| [A-Z].+|[A-Z].+")
