@@ -118,7 +118,7 @@ def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any]
         checks = [write_probe(session, given["write_probe"], given["owner"])]
         if given["archiving"]:
             if facts["method"] == "logical":
-                follow_system(server, facts["system_identifier"])
+                follow_system(server, facts["system_identifier"], is_new=True)
             checks += await_archived(server, session, facts["system_identifier"])
         timeline = current_timeline(session)
         clock.lap("archive")
@@ -138,13 +138,25 @@ def require_database(session: Session, system_identifier: str) -> None:
         )
 
 
-def follow_system(server: LiveServer, system_identifier: str) -> None:
-    """Let pgBackRest know the database where it is a new one (after a logical restore); nothing for a known one."""
+def follow_system(server: LiveServer, system_identifier: str, is_new: bool) -> None:
+    """Make the stanza where there is none, and let it go on with another database only where that is_new on purpose.
+
+    RecoveryError PRC-533 otherwise: a server that is empty by mistake must not take the repository over.
+    """
     newest = parse_newest_system(server.pgbackrest(f"--stanza={server.stanza}", "--output=json", "info"), server.stanza)
     if newest is None:
         server.pgbackrest(f"--stanza={server.stanza}", "stanza-create")
-    elif newest != system_identifier:
+    elif newest != system_identifier and is_new:
         server.pgbackrest(f"--stanza={server.stanza}", "stanza-upgrade")
+    elif newest != system_identifier:
+        raise RecoveryError(
+            "PRC-533",
+            f"back up into stanza {server.stanza}",
+            f"it belongs to database {newest}, database {system_identifier} answers",
+            "the repository and earlier backup sets are untouched",
+            "see whether the right volume and the right backup store are mounted; if the database is meant to be new:"
+            f" docker exec {server.container} pgbackrest --stanza={server.stanza} stanza-upgrade",
+        )
 
 
 def current_timeline(session: Session) -> int:

@@ -43,6 +43,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
     CONFIGURATION,
     REPOSITORY_MOUNT,
     Assessment,
+    require_dump,
     restore_folder,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
@@ -295,15 +296,7 @@ def restore_logical(
     worker: VolumeWorker, content: Mapping[str, Any], processes: int, settings: Sequence[str], progress: Progress
 ) -> dict[str, Any]:
     """A new cluster in restore-<recovery_id>/, the set's roles and dump loaded and compared; gives the facts of it."""
-    dump = content.get("dump")
-    if not dump:
-        raise RecoveryError(
-            "PRC-524",
-            "restore the dump of the backup set",
-            "the set has none (postgresql_dump was never for it)",
-            BESIDE,
-            "use postgresql_restore_method=physical, or a set with a dump",
-        )
+    dump = require_dump(content)
     folder = restore_folder(worker.fence.recovery_id)
     clock = Clock()
     worker.bash('rm -rf "$1"', folder)
@@ -379,7 +372,16 @@ def archive_streamed(worker: VolumeWorker, stanza: str, found: Assessment) -> li
     wanted = found.plan.only_streamed()
     if not wanted:
         return []
-    argv = ["run", "--rm", "--network", "none", "--label", f"{ENVIRONMENT_LABEL}={worker.environment_id}"]
+    argv = [
+        "run",
+        "--rm",
+        "--pull",
+        "never",
+        "--network",
+        "none",
+        "--label",
+        f"{ENVIRONMENT_LABEL}={worker.environment_id}",
+    ]
     argv += ["--volume", f"{worker.volume}:{ROOT}:ro"]
     for mount in worker.mounts:
         is_repository = mount.split(":")[1] == REPOSITORY_MOUNT

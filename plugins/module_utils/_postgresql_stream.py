@@ -30,7 +30,7 @@ class Stream:
     store: str
 
     def _run(self, argv: Iterable[str], stdin: str | None = None) -> str:
-        arguments = ["run", "--rm", "--interactive", "--network", "none", "--workdir", STREAM_MOUNT]
+        arguments = ["run", "--rm", "--pull", "never", "--interactive", "--network", "none", "--workdir", STREAM_MOUNT]
         arguments += ["--label", f"{ENVIRONMENT_LABEL}={self.environment_id}"]
         arguments += ["--volume", f"{self.store}/wal-stream:{STREAM_MOUNT}", self.image]
         return docker([*arguments, *argv], stdin=stdin).stdout

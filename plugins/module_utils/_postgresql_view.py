@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import Compose, docker
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL, Compose, docker
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import (
     STREAM_MOUNT,
@@ -114,7 +114,16 @@ def look_without_volume(image: str, mounts: Sequence[str], environment: str, sta
     """The same where there is no volume to work in: in a container of its own, which goes away by itself."""
 
     def run_bash(script: str, *arguments: str) -> Any:
-        argv = ["run", "--rm", "--network", "none", "--label", f"platform3.recovery.environment={environment}"]
+        argv = [
+            "run",
+            "--rm",
+            "--pull",
+            "never",
+            "--network",
+            "none",
+            "--label",
+            f"{ENVIRONMENT_LABEL}={environment}",
+        ]
         for mount in mounts:
             argv += ["--volume", mount]
         return docker([*argv, image, "bash", "-euc", script, "bash", *arguments])
@@ -226,6 +235,19 @@ def assess(view: View, content: Mapping[str, Any]) -> Assessment:
         )
     _require_settings(view.settings, content.get("settings", {}))
     return _assess_wal(view, backup)
+
+
+def require_dump(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The set's dump as its content describes it; RecoveryError PRC-524 where it has none."""
+    dump = content.get("dump")
+    if not dump:
+        raise _refusal(
+            "PRC-524",
+            "restore the dump of the backup set",
+            "the set has none (none was due: postgresql_dump)",
+            "use postgresql_restore_method=physical, or a set with a dump",
+        )
+    return dict(dump)
 
 
 def _require_version(image: str, wanted: str) -> None:

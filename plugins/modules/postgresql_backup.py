@@ -265,7 +265,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             """ to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at FROM pg_database"""
         )
         facts["dump_started_at"] = row["at"]
-    follow_system(server, facts["system_identifier"])
+    follow_system(server, facts["system_identifier"], is_new=False)
     clock.lap("figures")
     with ThreadPoolExecutor(max_workers=1) as pool:
         dumping = pool.submit(write_dumps, given, server, facts["version"], dump_clock)

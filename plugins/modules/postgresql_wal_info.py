@@ -38,6 +38,11 @@ options:
     description: The part C(components.postgresql) of the set's manifest.
     type: dict
     required: true
+  method:
+    description: How PostgreSQL will be restored.
+    type: str
+    choices: [physical, logical]
+    default: physical
 attributes:
   check_mode:
     support: full
@@ -86,6 +91,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
     assess,
     look_without_volume,
     one_shot_mounts,
+    require_dump,
 )
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -96,12 +102,26 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment_id": {"type": "str", "required": True},
     "backup_store_path": {"type": "path", "required": True},
     "content": {"type": "dict", "required": True},
+    "method": {"type": "str", "choices": ["physical", "logical"], "default": "physical"},
 }
+
+
+def of_the_dump(content: dict[str, Any]) -> dict[str, Any]:
+    """What a logical restore comes to; its indexes are made anew, beside the data."""
+    dump = require_dump(content)
+    return {
+        "changed": False,
+        "plan": {"dump": dump["path"]},
+        "recovery_point": dump["started_at"],
+        "needed_bytes": content["pgbackrest"]["bytes"] * 2,
+    }
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: look, judge."""
     given = module.params
+    if given["method"] == "logical":
+        return of_the_dump(given["content"])
     known = given["content"]["pgbackrest"]
     mounts = one_shot_mounts(compose_of(given), given["service"], given["backup_store_path"])
     view = look_without_volume(given["image"], mounts, given["environment_id"], known["stanza"], known["label"])

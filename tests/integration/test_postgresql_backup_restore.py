@@ -354,6 +354,22 @@ def test_the_dump_makes_a_new_database_that_is_archived_and_backed_up(stage: Sta
     assert stage.orders() == 20050
 
 
+def test_an_empty_server_does_not_take_the_repository_over(stage: Stage) -> None:
+    stage.compose("run", "--rm", "--no-deps", "postgresql", "initialise")
+    stage.compose("up", "--detach", "--no-deps", "postgresql")
+    stage.execute("CREATE TABLE orders (quantity numeric, created_at timestamptz); CREATE TABLE accounts ()")
+    refused = stage.backup()
+    assert refused["error"]["code"] == "PRC-533", refused
+    stage.lose()
+    assert not bad_checks(stage.restore("r-1", 5))
+
+
+def test_a_set_without_a_dump_cannot_be_restored_logically(stage: Stage) -> None:
+    assert stage.wal_info(method="logical")["recovery_point"] == stage.content["dump"]["started_at"]
+    refused = stage.wal_info(method="logical", content={**stage.content, "dump": None})
+    assert refused["error"]["code"] == "PRC-524"
+
+
 def test_verify_finds_what_is_wrong(stage: Stage) -> None:
     assert not bad_checks(stage.restore("r-1", 5))
     stage.superuser(
