@@ -65,3 +65,11 @@ def touched(entries: Sequence[dict[str, Any]]) -> bool:
         step.phase not in ("assess", "report") and step.component != "configuration" and step.outcome != "refused"
         for step in read_history(entries).steps
     )
+
+
+def resumed(entries: Sequence[dict[str, Any]]) -> bool:
+    """Whether services were started on the restored data, in any run of this recovery: they write from then on."""
+    return any(
+        step.phase == "resume" and step.component == "app_services" and step.outcome != "refused"
+        for step in read_history(entries).steps
+    )

@@ -100,6 +100,10 @@ run:
   description: How often this recovery took the lock; 1 for the first run.
   type: int
   returned: state is taken
+resumed_before:
+  description: Whether an earlier run of this recovery had begun to start services on the restored data.
+  type: bool
+  returned: state is taken
 freed:
   description: Whether the lock is free now; a recovery that was not finished keeps it.
   type: bool
@@ -121,7 +125,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._barrier import touched
+from ansible_collections.platform3.recovery.plugins.module_utils._barrier import resumed, touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
@@ -166,7 +170,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     run = 1 + (held.run if held and again else 0)
     if module.check_mode:
         fence = {"recovery_id": given["recovery_id"], "epoch": 0}
-        return {"fence": fence, "run": run, "journal": "", "details": given["details"]}
+        return {"fence": fence, "run": run, "details": given["details"], "resumed_before": False}
     lock = Lock(
         environment_id=given["environment_id"],
         epoch=epoch,
@@ -201,6 +205,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
         "changed": True,
         "fence": {"recovery_id": lock.recovery_id, "epoch": epoch},
         "run": run,
+        "resumed_before": resumed(parse(read_text(journal_path))),
         "details": first_details(read_text(journal_path), given["details"]),
     }
 

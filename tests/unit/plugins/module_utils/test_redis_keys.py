@@ -147,3 +147,12 @@ def test_the_check_says_between_what_it_must_lie() -> None:
     number, by_minute = compare({"0": entry}, found, NOW + 5)
     assert (number["expected"], number["found"], number["ok"]) == ("3 to 7", 3, True)
     assert by_minute["found"] == f"1 keys that expire in minute {NOW_MINUTE + 9} instead of 2" and not by_minute["ok"]
+
+
+def test_once_services_have_written_more_keys_are_good_and_fewer_are_not() -> None:
+    expected = {"0": {"persistent": 10, "bucket_minutes": 1, "expiring": [[100, 5]]}}
+    more = {"0": {"persistent": 12, "bucket_minutes": 1, "expiring": [[101, 5]]}}
+    fewer = {"0": {"persistent": 10, "bucket_minutes": 1, "expiring": [[100, 4]]}}
+    assert all(one["ok"] for one in compare(expected, more, 0, exact=False))
+    assert not all(one["ok"] for one in compare(expected, more, 0))
+    assert not all(one["ok"] for one in compare(expected, fewer, 0, exact=False))
