@@ -268,8 +268,11 @@ def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
     if given["method"] == "logical":
         return restore_logical(worker, content, given["processes"], settings, progress)
     stanza = content["pgbackrest"]["stanza"]
+    clock = Clock()
     found = assess(look(worker.bash, stanza, content["pgbackrest"]["label"]), content)
+    clock.lap("look")
     facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress)
+    facts["parts"] = {**clock.parts, **facts["parts"]}
     if given["archiving"]:
         facts["archived_from_stream"] = archive_streamed(worker, stanza, found)
     return facts
@@ -293,12 +296,13 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     raise_epoch(given["backup_store_path"], fence.epoch)
     volume = volume_of(given, compose)
     set_mount = [f"{given['set_path']}:/set:ro"] if given["method"] == "logical" else []
-    clock.lap("prepare")
-    with VolumeWorker(
+    worker = VolumeWorker(
         "postgresql", volume, given["image"], given["environment_id"], fence, mounts=[*mounts, *set_mount]
-    ) as worker:
+    )
+    with worker:
+        clock.lap("prepare")
         facts = bring_beside(given, worker)
-    clock = Clock()
+    prepared, clock = clock.parts, Clock()
     compose.up([given["service"]])
     server = LiveServer(given["container"], given["database"], stanza)
     served = serve(server, facts, given, clock)
@@ -308,7 +312,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "changed": True,
         "diff": diff,
         "checks": [*facts["checks"], *served["checks"]],
-        "parts": {**facts["parts"], **clock.parts},
+        "parts": {**prepared, **facts["parts"], **clock.parts},
     }
 
 
