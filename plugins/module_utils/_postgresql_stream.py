@@ -53,14 +53,24 @@ def ancestors(session: Session, timeline: int) -> set[int]:
     return {timeline, *(parent for parent, _ in parse_history(text))}
 
 
-def free_folder(files: Iterable[str], timelines: set[int], wanted: str, other: str) -> str:
-    """The stream folder to go on in: the wanted one, or the other where that holds WAL of a timeline that was left.
+def segments_of(session: Session) -> set[str]:
+    """Numbers of the WAL segments that a server still has: their names without the timeline."""
+    names = session.execute("SELECT name FROM pg_ls_waldir();")
+    return {name[8:24] for name in names if re.fullmatch("[0-9A-F]{24}", name)}
 
-    There a receiver would go on behind its newest segment, which the server does not know, and wait for ever.
+
+def free_folder(files: Iterable[str], timelines: set[int], kept: set[str], wanted: str, other: str) -> str:
+    """The stream folder to go on in: the wanted one, or the other where a receiver could not go on in that.
+
+    It goes on behind the folder's newest segment, and waits for ever where the server does not know that one's timeline
+    or, restored anew since, does not have that segment any more. kept: segments_of the server.
     """
     names = [name for folder, _, name in (path.partition("/") for path in files) if folder == wanted]
-    left = [name for name in names if re.match("[0-9A-F]{24}", name) and int(name[:8], 16) not in timelines]
-    return other if left else wanted
+    segments = sorted(name[:24] for name in names if re.match("[0-9A-F]{24}", name))
+    if not segments:
+        return wanted
+    known = all(int(name[:8], 16) in timelines for name in segments)
+    return wanted if known and segments[-1][8:] in kept else other
 
 
 def newest_archived_timeline(server: LiveServer, system_identifier: str) -> int:

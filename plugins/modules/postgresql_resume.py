@@ -142,6 +142,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_str
     await_new_timeline,
     free_folder,
     is_left_behind,
+    segments_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
@@ -216,7 +217,7 @@ def folder_of(given: dict[str, Any], fence: Fence, server: LiveServer, known: st
     files = Stream(given["image"], given["environment_id"], given["backup_store_path"]).files()
     with server.session() as session:
         timelines = ancestors(session, current_timeline(session))
-    return free_folder(files, timelines, wanted, f"{wanted}-{fence.epoch}")
+        return free_folder(files, timelines, segments_of(session), wanted, f"{wanted}-{fence.epoch}")
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:

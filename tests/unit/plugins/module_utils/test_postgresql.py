@@ -156,9 +156,15 @@ def test_only_archived_wal_from_before_the_backup_may_go() -> None:
 
 def test_a_stream_folder_with_wal_of_a_timeline_that_was_left_is_not_gone_on_with() -> None:
     files = ["r-1/00000002.history", f"r-1/{2:08X}{0:08X}{5:08X}", f"r-1/{2:08X}{0:08X}{6:08X}.partial", "initial/x"]
-    assert free_folder(files, {1, 2}, "r-1", "r-1-7") == "r-1"
-    assert free_folder(files, {1, 3}, "r-1", "r-1-7") == "r-1-7"
-    assert free_folder(files, {1, 3}, "r-2", "r-2-7") == "r-2"
+    kept = {f"{0:08X}{number:08X}" for number in (5, 6, 7)}
+    assert free_folder(files, {1, 2}, kept, "r-1", "r-1-7") == "r-1"
+    assert free_folder(files, {1, 3}, kept, "r-1", "r-1-7") == "r-1-7"
+    assert free_folder(files, {1, 3}, kept, "r-2", "r-2-7") == "r-2"
+
+
+def test_a_stream_folder_is_left_where_the_server_has_its_newest_segment_no_more() -> None:
+    files = [f"r-1/{2:08X}{0:08X}{6:08X}.partial"]
+    assert free_folder(files, {1, 2, 3}, {f"{0:08X}{9:08X}"}, "r-1", "r-1-7") == "r-1-7"
 
 
 def test_a_servers_complaint_is_its_last_telling_lines() -> None:
