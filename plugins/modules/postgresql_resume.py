@@ -58,6 +58,10 @@ options:
     description: Folder of the backup store (C(fence), C(wal-stream)).
     type: path
     required: true
+  slot:
+    description: Replication slot of the receiver; made anew with its WAL reserved where the stream changes its folder.
+    type: str
+    default: platform3_stream
   stream_name:
     description: Name of the stream's new folder; by default the recovery id, with the epoch where that one was left.
     type: str
@@ -144,7 +148,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_str
     is_left_behind,
     segments_of,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session
+from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, literal
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -160,6 +164,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "database": {"type": "str", "required": True},
     "stanza": {"type": "str", "required": True},
     "backup_store_path": {"type": "path", "required": True},
+    "slot": {"type": "str", "default": "platform3_stream"},
     "stream_name": {"type": "str"},
     "timeout_seconds": {"type": "int", "default": 60},
 }
@@ -209,6 +214,21 @@ def own_timeline(given: dict[str, Any], compose: Compose, fence: Fence, server: 
     return timeline
 
 
+def renew_slot(session: Session, slot: str) -> None:
+    """The receiver's slot, made anew: a receiver in an empty folder begins where its slot does, and an older slot may
+    ask for WAL that is gone. Its WAL is reserved at once, so that none is missed until the receiver is there."""
+    name = literal(slot)
+    session.execute(
+        # The receiver that was just taken away may hold it for a moment yet.
+        f"DO $$ BEGIN FOR turn IN 1..100 LOOP"
+        f" PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {name} AND active;"
+        f" EXIT WHEN NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {name} AND active);"
+        f" PERFORM pg_sleep(0.05); END LOOP; END $$;"
+        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {name};"
+        f"SELECT pg_create_physical_replication_slot({name}, true);"
+    )
+
+
 def folder_of(given: dict[str, Any], fence: Fence, server: LiveServer, known: str) -> str:
     """The stream's folder: this recovery's, unless that one holds WAL that the server does not know."""
     wanted = given["stream_name"] or fence.recovery_id
@@ -233,6 +253,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     wanted = folder_of(given, fence, server, known)
     if known != wanted:
         docker(compose.argv(["rm", "--stop", "--force", given["receiver_service"]]))
+        with server.session() as session:
+            renew_slot(session, given["slot"])
         write_fence(store, "wal_stream", wanted)
     compose.up([given["receiver_service"]])
     with server.session() as session:
