@@ -14,9 +14,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -45,17 +45,16 @@ def playbook(name: str, **variables: str) -> int:
 @contextlib.contextmanager
 def traffic() -> Iterator[None]:
     """Customers trading while the block runs."""
-    log = open(ROOT / "lab/run/traffic.log", "w", encoding="utf-8")
-    process = subprocess.Popen([sys.executable, ROOT / "lab/traffic.py"], cwd=ROOT, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with open(ROOT / "lab/run/traffic.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen([sys.executable, ROOT / "lab/traffic.py"], cwd=ROOT, stdout=log, stderr=log)
         try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        log.close()
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def lose_everything() -> None:

@@ -25,7 +25,8 @@ class ActionModule(ActionBase):
         failure = given["failure"]
         if self._play_context.check_mode:
             # No journal to read it from later, so that the run has to fail here.
-            return {"failed": True, "msg": f"Check mode: {given['component']} would fail in {given['phase']}, see above."}
+            text = f"Check mode: {given['component']} would fail in {given['phase']}, see above."
+            return {"failed": True, "msg": text}
         if failure.get("journalled"):
             return {"changed": False, "journalled": False}
         try:

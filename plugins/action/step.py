@@ -16,7 +16,8 @@ import shlex
 import threading
 import time
 import uuid
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
@@ -148,9 +149,7 @@ class ActionModule(ActionBase):
         return {**result, "journalled": True}
 
     @contextlib.contextmanager
-    def _live(
-        self, phase: str, component: str, clock: _Clock, variables: dict[str, Any]
-    ) -> Iterator[str]:
+    def _live(self, phase: str, component: str, clock: _Clock, variables: dict[str, Any]) -> Iterator[str]:
         """Hand out a progress file and print its figures while the module works."""
         path = f"/tmp/.platform3-progress-{uuid.uuid4().hex}"  # noqa: S108 the name cannot be guessed
         ended = threading.Event()
@@ -168,9 +167,7 @@ class ActionModule(ActionBase):
                 share = 100.0 * figures.get("done", 0) / figures["total"] if figures.get("total") else percent
                 if now - printed < LINE_SECONDS and share - percent < 25.0:
                     continue
-                display.display(
-                    progress_line(clock.elapsed(), clock.deadline, phase, component, figures, now - begun)
-                )
+                display.display(progress_line(clock.elapsed(), clock.deadline, phase, component, figures, now - begun))
                 printed, percent = now, share
 
         watcher = threading.Thread(target=watch, daemon=True)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
     DATASTORES,
@@ -18,12 +19,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._journal import
 _NEEDS_OF_ALL = {"isolate": "assess", "restore": "isolate", "resume": "verify", "validate": "resume"}
 
 
-def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> Optional[str]:
+def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
     """Why this step may not begin, or None. entries: the journal, this step's own start last."""
     return blocking_failure(entries, phase, component) or missing_proof(entries, phase, component)
 
 
-def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str) -> Optional[str]:
+def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
     """The components that have not ended the phase before this one in this run; None where all have.
 
     Only a recovery has barriers (its run_started names its components); configuration is part of assess alone.
@@ -33,9 +34,7 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
     if not components:
         return None
     done = {
-        (step.phase, step.component)
-        for step in history.steps
-        if step.run == len(history.runs) and step.outcome == "ok"
+        (step.phase, step.component) for step in history.steps if step.run == len(history.runs) and step.outcome == "ok"
     }
     if component == "configuration":
         return None  # its missing files are put back first, as the preflights read them

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 
@@ -33,9 +34,7 @@ def docker(
     """
     argv = ["docker", *arguments]
     try:
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, timeout=timeout_seconds, check=False
-        )
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_seconds, check=False)
     except FileNotFoundError:
         raise RecoveryError(
             "PRC-400",

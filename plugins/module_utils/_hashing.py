@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, Callable, Iterable
+from typing import BinaryIO, Callable
 
 CHUNK_BYTES = 1 << 20
 

@@ -10,13 +10,8 @@ from html import escape
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import COMPONENTS
-from ansible_collections.platform3.recovery.plugins.module_utils._report import (
-    SCENARIOS,
-    Report,
-    check_count,
-    flat_rows,
-    label,
-)
+from ansible_collections.platform3.recovery.plugins.module_utils._report import SCENARIOS, Report, label
+from ansible_collections.platform3.recovery.plugins.module_utils._report_text import check_count, flat_rows
 from ansible_collections.platform3.recovery.plugins.module_utils._report_timeline import timeline
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short, span
 

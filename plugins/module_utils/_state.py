@@ -18,8 +18,9 @@ import json
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Iterator
+from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
@@ -75,7 +76,10 @@ def refusal(held: Lock | None, wanted_id: str, kind: str, held_age_seconds: floa
         if kind == "recovery" or held_age_seconds > BACKUP_STALE_SECONDS:
             return None
         return f"backup {held.recovery_id} is running (last sign of life {held_age_seconds:.0f} s ago)"
-    return f"recovery {held.recovery_id} (scenario {held.scenario}) is not finished; it holds the lock since {held.taken_at}"
+    return (
+        f"recovery {held.recovery_id} (scenario {held.scenario}) is not finished; "
+        f"it holds the lock since {held.taken_at}"
+    )
 
 
 @contextlib.contextmanager
@@ -165,8 +169,9 @@ read -r up _ < /proc/uptime
 read -r boot < /proc/sys/kernel/random/boot_id
 at=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
 entry=$(cat)
+stamp='{{"at": "%s", "monotonic": %s, "boot_id": "%s", "run": %s, %s\\n'
 [ -z "$(tail -c1 {journal} 2>/dev/null)" ] || echo >> {journal}
-printf '{{"at": "%s", "monotonic": %s, "boot_id": "%s", "run": %s, %s\\n' "$at" "$up" "$boot" "$run" "$entry" >> {journal}
+printf "$stamp" "$at" "$up" "$boot" "$run" "$entry" >> {journal}
 sync {journal}
 {"cat " + journal if starting else ":"}
 """

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Sequence
 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
     ENVIRONMENT_LABEL,
@@ -141,9 +141,7 @@ class VolumeWorker:
         self, script: str, *arguments: str, timeout_seconds: float = 3600, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a bash script (-eu) in the container; arguments are $1, $2 …"""
-        return self.run(
-            ["bash", "-euc", script, "bash", *arguments], timeout_seconds=timeout_seconds, check=check
-        )
+        return self.run(["bash", "-euc", script, "bash", *arguments], timeout_seconds=timeout_seconds, check=check)
 
     def swap_state(self) -> str:
         """How far the exchange of this recovery got: "", "restored", "swapping", "swapped" or "rolled_back"."""
@@ -151,10 +149,10 @@ class VolumeWorker:
 
     def mark_restored(self) -> None:
         """Record that restore-<recovery_id>/ is whole and checked."""
-        self.bash(_WRITE_STATE + 'write_state restored', self.fence.recovery_id)
+        self.bash(_WRITE_STATE + "write_state restored", self.fence.recovery_id)
 
     def swap_in(self) -> None:
-        """Exchange data/ with restore-<recovery_id>/ and keep the old data in quarantine; once, however often called."""
+        """Exchange data/ with restore-<recovery_id>/, the old data goes to quarantine; once, however often called."""
         self.bash(_WRITE_STATE + _SWAP_IN, self.fence.recovery_id, self.environment_id)
 
     def roll_back(self) -> None:
@@ -168,7 +166,9 @@ class VolumeWorker:
 
 _WRITE_STATE = f"""
 root={ROOT}; id=$1
-write_state() {{ printf %s "$*" > "$root/swap-$id.new"; sync "$root/swap-$id.new"; mv -f "$root/swap-$id.new" "$root/swap-$id"; }}
+write_state() {{
+  printf %s "$*" > "$root/swap-$id.new"; sync "$root/swap-$id.new"; mv -f "$root/swap-$id.new" "$root/swap-$id"
+}}
 state=$(cat "$root/swap-$id" 2>/dev/null || true)
 """
 

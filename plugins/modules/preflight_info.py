@@ -228,9 +228,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     checks += port_check(component, given)
     checks += judge_secrets(component, given["secrets"])
     if given["reference_seconds"] is not None:
-        checks.append(
-            judge_clock(component, time.time(), given["reference_seconds"], given["clock_tolerance_seconds"])
-        )
+        checks.append(judge_clock(component, time.time(), given["reference_seconds"], given["clock_tolerance_seconds"]))
     serving = False
     if given["serving_url"]:
         serving = still_serves(given["serving_url"], given["serving_username"], given["serving_password"])

@@ -118,8 +118,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import damaged_lines, parse, read_history
 from ansible_collections.platform3.recovery.plugins.module_utils._journal_file import clock, read_journal
 from ansible_collections.platform3.recovery.plugins.module_utils._module import fence_of, run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._report import build, card, markdown
+from ansible_collections.platform3.recovery.plugins.module_utils._report import build
 from ansible_collections.platform3.recovery.plugins.module_utils._report_html import page
+from ansible_collections.platform3.recovery.plugins.module_utils._report_text import card, markdown
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     exclusive,
     parse_lock,

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils import _report as reports
+from ansible_collections.platform3.recovery.plugins.module_utils import _report_text as texts
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse, read_history
 from ansible_collections.platform3.recovery.plugins.module_utils._report_html import page
 from hypothesis import given, settings
@@ -66,7 +67,7 @@ def test_a_report_is_written_of_an_empty_journal_too() -> None:
     report = reports.build(read_history([]), {"recovery_id": "x"})
     validate(report)
     assert report["outcome"] == "failed"
-    assert page(report) and reports.markdown(report) and reports.card(report)
+    assert page(report) and texts.markdown(report) and texts.card(report)
 
 
 @settings(max_examples=40, deadline=None)
@@ -77,7 +78,7 @@ def test_a_journal_cut_anywhere_gives_a_report_and_no_false_success(cut: int, na
     text = whole[:cut]
     report = reports.build(read_history(parse(text)), {"recovery_id": "x", "objectives": samples.OBJECTIVES})
     validate(report)
-    assert page(report) and reports.markdown(report) and reports.card(report)
+    assert page(report) and texts.markdown(report) and texts.card(report)
     if not any("Open the platform" in line and "step_finished" in line for line in text.splitlines()):
         assert report["outcome"] != "success"
 
@@ -233,15 +234,15 @@ def test_a_failed_report_says_how_to_go_on() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_card_is_short_narrow_and_plain(name: str) -> None:
     make, _outcome = SAMPLES[name]
-    lines = reports.card(build(make()), "/srv/reports/x/report.html")
+    lines = texts.card(build(make()), "/srv/reports/x/report.html")
     assert 10 <= len(lines) <= 20
     for line in lines:
         assert line.isascii()
-        assert len(line) <= reports.CARD_WIDTH or "ansible-playbook" in line
+        assert len(line) <= texts.CARD_WIDTH or "ansible-playbook" in line
 
 
 def test_the_card_of_a_failure_names_the_error_and_the_command() -> None:
-    text = "\n".join(reports.card(build(samples.one_component_failed())))
+    text = "\n".join(texts.card(build(samples.one_component_failed())))
     assert "RECOVERY IS PARTIAL" in text and "PRC-620" in text
     assert f"ansible-playbook full_recovery.yml -e recovery_id={samples.RECOVERY_ID}" in text
 
@@ -292,12 +293,12 @@ def test_nothing_from_the_journal_becomes_markup() -> None:
     report = build(written, incident_id=evil, evidence={evil: evil}, backup_set=evil)
     html = page(report)
     assert "<script" not in html and "alert(&#x27;x&#x27;)" in html
-    assert "<script" not in reports.markdown(report)
-    assert not any("\n" in line for line in reports.card(report))
+    assert "<script" not in texts.markdown(report)
+    assert not any("\n" in line for line in texts.card(report))
 
 
 def test_the_event_log_has_what_an_incident_file_needs() -> None:
-    log = reports.markdown(build(samples.full()))
+    log = texts.markdown(build(samples.full()))
     for wanted in ("INC-4711", "| Type |", "Affected components", "Recovery started", "Recovery ended", "Downtime"):
         assert wanted in log
     for heading in ("Data loss", "Issues", "Lessons", "Next steps", "Course of events", "Evidence"):

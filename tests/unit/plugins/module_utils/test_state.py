@@ -18,7 +18,7 @@ def a_lock(recovery_id: str = "r1", kind: str = "recovery", epoch: int = 7) -> s
 
 def shell_append(folder: Path, fence: Fence, starting: bool = True) -> subprocess.CompletedProcess[str]:
     command = state.append_command(str(folder), fence, starting=starting)
-    entry = json.dumps({"event": "step_started", "recovery_id": fence.recovery_id, "name": "it's \"quoted\" 50 %"})
+    entry = json.dumps({"event": "step_started", "recovery_id": fence.recovery_id, "name": 'it\'s "quoted" 50 %'})
     return subprocess.run(["sh", "-c", command], input=entry[1:] + "\n", capture_output=True, text=True, check=False)
 
 
@@ -56,7 +56,7 @@ def test_shell_and_python_append_the_same_form(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert first == stamped
-    assert second["name"] == "it's \"quoted\" 50 %"
+    assert second["name"] == 'it\'s "quoted" 50 %'
     assert second["run"] == 2
     assert set(first) - {"event", "recovery_id"} <= set(second)
 
