@@ -100,6 +100,10 @@ run:
   description: How often this recovery took the lock; 1 for the first run.
   type: int
   returned: state is taken
+began_at:
+  description: When the first run of this recovery began, ISO 8601 UTC.
+  type: str
+  returned: state is taken
 resumed_before:
   description: Whether an earlier run of this recovery had begun to start services on the restored data.
   type: bool
@@ -170,7 +174,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     run = 1 + (held.run if held and again else 0)
     if module.check_mode:
         fence = {"recovery_id": given["recovery_id"], "epoch": 0}
-        return {"fence": fence, "run": run, "details": given["details"], "resumed_before": False}
+        return {"fence": fence, "run": run, "details": given["details"], "resumed_before": False, "began_at": now_iso()}
     lock = Lock(
         environment_id=given["environment_id"],
         epoch=epoch,
@@ -206,6 +210,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
         "fence": {"recovery_id": lock.recovery_id, "epoch": epoch},
         "run": run,
         "resumed_before": resumed(parse(read_text(journal_path))),
+        "began_at": json.loads(read_text(journal_path).splitlines()[0])["at"],
         "details": first_details(read_text(journal_path), given["details"]),
     }
 
