@@ -10,8 +10,8 @@ short_description: List what customers did since a recovery, before a rollback d
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
-  - A rollback puts the data back that a recovery replaced. What customers did on the recovered data since is lost by it.
-  - Lists it, and fails where there is any and O(discard) is not set; also where it cannot be listed. Nothing is changed.
+  - A rollback puts the data back that a recovery replaced; what customers did on the recovered data since is lost.
+  - Lists it, and fails where there is any and O(discard) is not set, or where it cannot be listed. Changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.step
 options:
