@@ -74,3 +74,17 @@ def judge_secrets(component: str, secrets: dict[str, Any]) -> list[Check]:
         check(f"secret {name}", component, "present", "present" if value else "empty", ok=bool(value))
         for name, value in sorted(secrets.items())
     ]
+
+
+def judge_login(component: str, name: str, opens: bool | None) -> Check:
+    """The current secret opens the server that still runs. A restore would set it, and lock the services out.
+
+    opens: None where no server answered, so that nothing can be said; stop a server whose secret is lost.
+    """
+    return check(
+        f"secret {name} opens the running server",
+        component,
+        "it does, or no server answers",
+        {True: "it does", False: "refused", None: "no server answers"}[opens],
+        ok=opens is not False,
+    )

@@ -47,6 +47,12 @@ options:
     description: Current secrets by name, to see that they are at hand.
     type: dict
     default: {}
+  login:
+    description:
+      - How the datastore is entered with the current secret (host, port, user, password, database or url).
+      - Where it still answers, the secret is tried; where nothing answers, it cannot be.
+    type: dict
+    default: {}
   version_argv:
     description: Command in the image that prints the server's version.
     type: list
@@ -131,10 +137,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
     find_volume,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._login import OPENS
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._preflight import (
     MINIMUM_COMPOSE,
     judge_clock,
+    judge_login,
     judge_secrets,
     judge_space,
     judge_version,
@@ -227,6 +235,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             checks += judge_volume(component, volume, state, given["environment_id"])
     checks += port_check(component, given)
     checks += judge_secrets(component, given["secrets"])
+    if given["login"].get("password"):
+        name = next(iter(given["secrets"]))
+        checks.append(judge_login(component, name, OPENS[component](given["login"])))
     if given["reference_seconds"] is not None:
         checks.append(judge_clock(component, time.time(), given["reference_seconds"], given["clock_tolerance_seconds"]))
     serving = False
@@ -266,6 +277,7 @@ def main() -> None:
             "needed_bytes": {"type": "int", "default": 0},
             "port": {"type": "int"},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "login": {"type": "dict", "default": {}, "no_log": True},
             "version_argv": {"type": "list", "elements": "str", "default": []},
             "version_wanted": {"type": "str"},
             "reference_seconds": {"type": "float"},

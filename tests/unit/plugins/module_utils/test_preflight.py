@@ -52,3 +52,8 @@ def test_a_missing_secret_is_named_but_never_shown() -> None:
 
 def test_a_clock_an_hour_off_is_refused() -> None:
     assert not preflight.judge_clock("redis", 3600.0, 0.0, 30)["ok"]
+
+
+@pytest.mark.parametrize(("opens", "good"), [(True, True), (False, False), (None, True)])
+def test_a_secret_that_a_running_server_refuses_is_found(opens: bool | None, good: bool) -> None:
+    assert preflight.judge_login("redis", "redis_password", opens)["ok"] is good
