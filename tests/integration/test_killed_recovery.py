@@ -33,6 +33,11 @@ def journal(recovery_id: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
+def step_of(entry: dict[str, Any]) -> tuple[str, str, str]:
+    """What makes it the same step."""
+    return entry["phase"], entry["component"], entry["name"]
+
+
 def one_shots(component: str = "") -> list[str]:
     """Names of the one-shot containers at work in the lab's volumes."""
     label = f"{ONE_SHOT}={component}" if component else ONE_SHOT
@@ -69,7 +74,7 @@ def begun(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         try:
             yield recovery_id, process
         finally:
-            if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # workers outlive a killed controller
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
 
@@ -178,10 +183,11 @@ def test_a_stopped_recovery_ends_at_a_step_and_goes_on(
     assert asked.status == 0, asked.text
     assert process.wait(timeout=240) != 0
     entries = journal(recovery_id)
-    begun_steps = [entry for entry in entries if entry["event"] == "step_started"]
-    ended_steps = [entry for entry in entries if entry["event"] in ("step_finished", "step_failed", "step_refused")]
-    assert len(begun_steps) == len(ended_steps), "a step was cut off"
-    assert "resume" not in {entry["phase"] for entry in begun_steps}
+    ends = ("step_finished", "step_failed", "step_refused")
+    begun_steps = {step_of(entry) for entry in entries if entry["event"] == "step_started"}
+    cut_off = begun_steps - {step_of(entry) for entry in entries if entry["event"] in ends}
+    assert not cut_off
+    assert "resume" not in {phase for phase, _, _ in begun_steps}
     goes_on(recovery_id, 2, tmp_path / "runs.jsonl")
 
 
