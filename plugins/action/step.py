@@ -230,7 +230,8 @@ class StoreJournal:
         text = out.decode(errors="replace") if isinstance(out, bytes) else out
         if status == 0:
             return str(text)
-        what = f"journal '{entry['phase']} {entry['component']}: {entry['name']}' under epoch {self._fence.epoch}"
+        doing = "begin" if starting else "journal"
+        what = f"{doing} '{entry['phase']} {entry['component']}: {entry['name']}' under epoch {self._fence.epoch}"
         if status == FENCED_STATUS:
             raise RecoveryError(
                 "PRC-303",
