@@ -88,7 +88,12 @@ class ActionModule(ActionBase):
             reason = barrier(entries, phase, component)
             if reason:
                 journal.append({**entry, "event": "step_refused", "error": {"message": reason}})
-                return {"failed": True, "msg": f"{component}: {phase} was not begun: {reason}", "journalled": True}
+                return {
+                    "failed": True,
+                    "msg": f"{component}: {phase} was not begun: {reason}",
+                    "journalled": True,
+                    "refused": True,
+                }
         except RecoveryError as error:
             return {"failed": True, "msg": error.sentence(), "error": error.as_dict()}
         clock = _Clock(entries, variables)

@@ -90,6 +90,10 @@ class CallbackModule(Default):
             super().v2_runner_on_failed(result, ignore_errors)
             return
         found = result.result
+        if found.get("refused"):
+            # The failure that it follows from has been shown already: one line will do.
+            self._line(str(found.get("msg", "")).splitlines()[0][:160], color="yellow")
+            return
         text = str(found.get("msg") or "no message")
         details = [str(found[key]).strip() for key in ("stderr", "module_stderr") if str(found.get(key) or "").strip()]
         self._line(f"FAILED on {result.host.get_name()}: {_name(result.task)}", color="red")

@@ -20,14 +20,21 @@ _NEEDS_OF_ALL = {"isolate": "assess", "restore": "isolate", "resume": "verify", 
 
 
 def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
-    """Why this step may not begin, or None. entries: the journal, this step's own start last."""
+    """Why this step may not begin, or None. entries: the journal, this step's own start last.
+
+    What works on a recovery that exists, such as a rollback, names no components and has no phases to wait for: a
+    failure ends its play.
+    """
+    runs = read_history(entries).runs
+    if runs and runs[-1].get("kind") == "recovery" and not runs[-1].get("components"):
+        return None
     return blocking_failure(entries, phase, component) or missing_proof(entries, phase, component)
 
 
 def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
     """The components that have not ended the phase before this one in this run; None where all have.
 
-    Only a recovery has barriers (its run_started names its components); configuration is part of assess alone.
+    A backup has none; configuration is part of assess alone.
     """
     history = read_history(entries)
     components = history.runs[-1].get("components") if history.runs else None

@@ -94,3 +94,16 @@ def test_a_backup_has_no_barriers_but_its_failures() -> None:
     journal = Journal()
     journal.entries[0].pop("components")
     assert journal.blocked("backup", "redis") is None
+
+
+def test_a_rollback_waits_for_no_phase_of_the_recovery_before_it() -> None:
+    journal = Journal()
+    journal.all("assess", "recovery", *HOSTS)
+    journal.all("isolate", *HOSTS)
+    journal.step("restore", "redis", "step_failed")
+    journal.run(2)
+    journal.entries[-1].update({"kind": "recovery", "scenario": "rollback"})
+    journal.entries[-1].pop("components")
+    for phase in ("isolate", "quarantine", "resume", "validate"):
+        assert journal.blocked(phase, "redis") is None
+        assert journal.blocked(phase, "app_services") is None
