@@ -30,16 +30,19 @@ class ActionModule(ActionBase):
         if failure.get("journalled"):
             return {"changed": False, "journalled": False}
         try:
+            # Named as a step is, so that a later run of the same step is seen to have mended it.
+            prefix, bar, rest = str(given["name"]).partition(" | ")
+            phase, name = (prefix.lower(), rest) if bar else (given["phase"], given["name"])
             fence = Fence(str(given["fence"]["recovery_id"]), int(given["fence"]["epoch"]))
             StoreJournal(self, task_vars or {}, fence).append(
                 {
                     "recovery_id": fence.recovery_id,
                     "epoch": fence.epoch,
                     "event": "step_failed",
-                    "phase": given["phase"],
+                    "phase": phase,
                     "component": given["component"],
                     "host": (task_vars or {}).get("inventory_hostname"),
-                    "name": given["name"],
+                    "name": name,
                     "error": {"message": str(failure.get("msg", "no message"))[:2000]},
                 }
             )

@@ -36,6 +36,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import (
 
 display = Display()
 
+STOPPED = "PRC-304"
 POLL_SECONDS = 1.0
 LINE_SECONDS = 5.0
 # What of a module's result the journal keeps: what the report and the objectives are computed from. Never inputs.
@@ -95,7 +96,15 @@ class ActionModule(ActionBase):
                     "refused": True,
                 }
         except RecoveryError as error:
-            return {"failed": True, "msg": error.sentence(), "error": error.as_dict()}
+            # Nothing was begun, so that there is no failure to put on record; a stop is what somebody asked for.
+            refused = error.code == STOPPED
+            return {
+                "failed": True,
+                "msg": error.sentence(),
+                "error": error.as_dict(),
+                "journalled": True,
+                "refused": refused,
+            }
         clock = _Clock(entries, variables)
         begun = time.monotonic()
         try:
@@ -247,7 +256,7 @@ class StoreJournal:
             )
         if status == STOPPED_STATUS:
             raise RecoveryError(
-                "PRC-304",
+                STOPPED,
                 what,
                 "stop.yml asked this recovery to end at the next step",
                 "every finished step is kept; nothing is half done",
