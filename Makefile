@@ -35,8 +35,6 @@ integration: lab ## Test on the lab's real servers
 molecule: lab ## Run every molecule scenario
 	@$(VENV)/bin/pytest -m molecule tests
 
-# A tenth of the usual size shows the same faults sooner.
-test: export LAB_SCALE ?= 0.1
 test: lint lab ## All set-up and every test
 	@$(VENV)/bin/pytest tests
 
