@@ -55,7 +55,7 @@ def main() -> int:
     try:
         for name in given.only or MEASUREMENTS:
             say(f"measuring: {name}")
-            results.append(dated(lab, MEASUREMENTS[name](lab, given.runs)))
+            results.append(dated(lab, MEASUREMENTS[name](lab, given.runs), given.runs))
             if given.write:
                 DOCUMENT.write_text(with_section(DOCUMENT.read_text("utf-8"), results[-1]), encoding="utf-8")
     finally:

@@ -32,11 +32,12 @@ def sizes(manifest: dict[str, Any]) -> str:
     )
 
 
-def dated(lab: Lab, result: Result) -> Result:
+def dated(lab: Lab, result: Result, runs: int) -> Result:
     """The result with command, date, commit and machine in front."""
     commit = output("git", "-C", str(lab.root), "rev-parse", "--short", "HEAD")
     at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    about = [f"`make benchmark ONLY={result.name}`, {at}, commit {commit}", machine(), *result.about]
+    command = f"make benchmark ONLY={result.name}" + (f" RUNS={runs}" if result.name == "recovery" and runs > 1 else "")
+    about = [f"`{command}`, {at}, commit {commit}", machine(), *result.about]
     return dataclasses.replace(result, about=about)
 
 
@@ -48,5 +49,5 @@ def machine() -> str:
     return (
         f"{len(os.sched_getaffinity(0))} x {model[1] if model else 'unknown processor'}, "
         f"{int(memory[1]) / 2**20 if memory else 0:.0f} GiB, {system[1] if system else 'unknown system'}, "
-        f"load average {os.getloadavg()[1]:.1f}"
+        f"load average {os.getloadavg()[1]:.1f} at the end"
     )
