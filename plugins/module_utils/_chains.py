@@ -83,6 +83,8 @@ def broken(manifest: Manifest, look: Callable[[str], Looked], components: Iterab
     Each set named is there, of the same environment, older, and itself says that this is how its part is read; a
     record that was inherited is the one of the set it came from.
     """
+    if "chains" not in manifest:
+        return None
     own = manifest["backup_set"]
     for name in list(components) or manifest["components"]:
         chain = chain_of(manifest, name)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils import _chains
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 
 SCHEMA_VERSION = 1
@@ -56,6 +57,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "components": (dict,),
     "artefacts": (list,),
 }
+_OPTIONAL: dict[str, tuple[type, ...]] = {"chains": (dict,)}
 _ARTEFACT_FIELDS: dict[str, tuple[type, ...]] = {
     "path": (str,),
     "bytes": (int,),
@@ -115,7 +117,7 @@ def problems(manifest: Any) -> list[str]:
         return ["is not a JSON object"]
     if manifest.get("schema_version") != SCHEMA_VERSION:
         return [f"has schema_version {manifest.get('schema_version')!r}; this release reads {SCHEMA_VERSION}"]
-    found = _field_problems(manifest, _FIELDS, {}, "")
+    found = _field_problems(manifest, _FIELDS, _OPTIONAL, "")
     if found:
         return found
     if set_instant(manifest["backup_set"]) is None:
@@ -130,7 +132,7 @@ def problems(manifest: Any) -> list[str]:
             found.append(f"{name} {manifest[name]!r} is no ISO 8601 time in UTC with Z")
     found += _component_problems(manifest["components"])
     found += _artefacts_problems(manifest["artefacts"], manifest["components"])
-    return found
+    return found or _chains.problems(manifest, lambda one: set_instant(one) is not None)
 
 
 def _is(value: Any, types: tuple[type, ...]) -> bool:
@@ -234,8 +236,12 @@ def build(
     components: Mapping[str, Mapping[str, Any]],
     artefacts: Iterable[Mapping[str, Any]],
     parent: str | None = None,
+    chains: Mapping[str, list[str]] | None = None,
 ) -> Manifest:
-    """A manifest that keeps the schema; PRC-210 where the parts given do not. Artefacts are sorted by path."""
+    """A manifest that keeps the schema; PRC-210 where the parts given do not. Artefacts are sorted by path.
+
+    chains: see _chains; a set that holds all of itself has none.
+    """
     manifest: Manifest = {
         "schema_version": SCHEMA_VERSION,
         "backup_set": set_id,
@@ -249,6 +255,8 @@ def build(
         "components": {name: dict(content) for name, content in components.items()},
         "artefacts": sorted((dict(one) for one in artefacts), key=lambda one: str(one.get("path"))),
     }
+    if chains is not None:
+        manifest["chains"] = {name: list(chain) for name, chain in chains.items()}
     wrong = problems(manifest)
     if wrong:
         raise refused(set_id, _joined(wrong))

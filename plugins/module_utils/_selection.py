@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable
 
+from ansible_collections.platform3.recovery.plugins.module_utils import _chains
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Manifest, set_instant
 
@@ -68,9 +69,9 @@ def choose(
 ) -> tuple[Found, list[PassedOver]]:
     """The set to use, and the newer ones that were passed over with the reason of each.
 
-    signature_problem looks at one set's signature and is asked only for sets that fit otherwise. An id that is asked
-    for is taken or refused, never replaced. PRC-200 no set at all, PRC-201 unknown id, PRC-202 the asked set does not
-    do, PRC-203 none does.
+    signature_problem looks at one set's signature and is asked only for sets that fit otherwise, and for those along
+    the chains of the wanted components. An id that is asked for is taken or refused, never replaced. PRC-200 no set at
+    all, PRC-201 unknown id, PRC-202 the asked set does not do, PRC-203 none does.
     """
     ordered = newest_first(sets)
     if not ordered:
@@ -85,7 +86,7 @@ def choose(
         return _asked_for(ordered, wanted, signature_problem), []
     passed: list[PassedOver] = []
     for one in ordered:
-        reason = problem(one, wanted) or signature_problem(one)
+        reason = _objection(one, ordered, wanted, signature_problem)
         if reason is None:
             return one, passed
         passed.append(PassedOver(one.set_id, reason))
@@ -100,10 +101,27 @@ def choose(
     )
 
 
+def _objection(
+    one: Found, ordered: list[Found], wanted: Wanted, signature_problem: Callable[[Found], str | None]
+) -> str | None:
+    """Why a set cannot be taken: for itself, or for a set along its chains; None where it can."""
+    known = {other.set_id: other for other in ordered}
+
+    def look(set_id: str) -> _chains.Looked:
+        other = known.get(set_id)
+        if other is None:
+            return "is missing"
+        wrong = other.wrong if other.manifest is None else signature_problem(other)
+        return f"cannot be used ({wrong})" if wrong or other.manifest is None else other.manifest
+
+    reason = problem(one, wanted) or signature_problem(one)
+    return reason if reason or one.manifest is None else _chains.broken(one.manifest, look, wanted.components)
+
+
 def _asked_for(ordered: list[Found], wanted: Wanted, signature_problem: Callable[[Found], str | None]) -> Found:
     for one in ordered:
         if one.set_id == wanted.backup_set:
-            reason = problem(one, wanted) or signature_problem(one)
+            reason = _objection(one, ordered, wanted, signature_problem)
             if reason is None:
                 return one
             others = nearest(wanted.backup_set, [other.set_id for other in ordered if other is not one])

@@ -183,16 +183,49 @@ def verify_files(
     return Verified(bytes=sum(one["bytes"] for one in needed), files=len(needed))
 
 
-def damaged(set_id: str, wrong: Sequence[str]) -> RecoveryError:
-    """The error of a set whose files are not those that were signed."""
+def verify_sets(
+    store: str,
+    needed: Sequence[tuple[Manifest, Sequence[Artefact]]],
+    advance: Advance = lambda _amount: None,
+    workers: int = 0,
+) -> Verified:
+    """Read every byte of the needed artefacts of several sets of a store, all of them in parallel.
+
+    needed: each set's manifest with its needed artefacts; the last is the set that was chosen, the others are those it
+    builds on. PRC-230 names all that is wrong; paths then begin with the set's id.
+    """
+    wrong: list[str] = []
+    planned: list[Artefact] = []
+    for manifest, artefacts in needed:
+        set_id = manifest["backup_set"]
+        root = os.path.join(store, set_id)
+        found = listing_problems(root, root_files(set_id), manifest["artefacts"], artefacts)
+        wrong += [f"{set_id}/{one}" for one in found]
+        planned += [{**one, "path": f"{set_id}/{one['path']}"} for one in artefacts]
+    wrong = wrong or byte_problems(store, planned, advance, workers)
+    if wrong:
+        raise damaged(needed[-1][0]["backup_set"], wrong, {one.split("/", 1)[0] for one in wrong})
+    return Verified(bytes=sum(one["bytes"] for one in planned), files=len(planned))
+
+
+class Damaged(RecoveryError):
+    """Files are not those that were signed. sets: ids of the sets that hold them."""
+
+    sets: frozenset[str] = frozenset()
+
+
+def damaged(set_id: str, wrong: Sequence[str], sets: Iterable[str] = ()) -> Damaged:
+    """The error of a set whose files are not those that were signed. sets: those that hold the damaged ones."""
     more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    return RecoveryError(
+    error = Damaged(
         "PRC-230",
         f"verify the files of backup set {set_id}",
         "; ".join(wrong[:5]) + more,
         "nothing was changed; this set must not be restored",
         "keep this set as it is, to find out what damaged it",
     )
+    error.sets = frozenset(sets) or frozenset((set_id,))
+    return error
 
 
 def verify_pgbackrest(store_path: str, manifest: Manifest) -> None:

@@ -11,8 +11,9 @@ version_added: 0.1.0
 description:
   - Chooses the newest set that is complete, signed by a trusted key, of this environment and compatible, and says of
     each newer one why it was passed over. Or takes exactly the set that is asked for.
-  - Verifies every byte of the artefacts that are needed, with all processors. A set whose bytes are damaged is an
-    error, also with V(latest); going back to an older set then is for the operator to decide.
+  - A set that builds on others is taken only where each of them is there, complete, signed and of this environment.
+  - Verifies every byte of the artefacts that are needed, along the chain too, with all processors. A set whose bytes
+    are damaged is an error, also with V(latest); going back to an older set then is for the operator to decide.
 author: Platform3 (@platform3)
 attributes:
   check_mode:
@@ -132,6 +133,13 @@ set:
     signed_by:
       description: The trusted signer; null with O(verify=none).
       type: str
+    components:
+      description:
+        - By name of each needed component what its recovery reads. An increment inherits the components that it did
+          not back up from older sets.
+        - C(content) is the record, C(id), C(path) and C(artefacts) are of the set that made it, C(older) lists the same
+          of the sets before that it builds on, oldest first.
+      type: dict
 passed_over:
   description: Newer sets that were not taken.
   returned: success
@@ -171,51 +179,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store as store_files
-from ansible_collections.platform3.recovery.plugins.module_utils import _signing, _verification
+from ansible_collections.platform3.recovery.plugins.module_utils import _chains, _verification
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
-    COMPONENTS,
-    MANIFEST_NAME,
-    SIGNATURE_NAME,
-    Manifest,
-    needed_artefacts,
-    parse,
-)
+from ansible_collections.platform3.recovery.plugins.module_utils._manifest import COMPONENTS, Manifest
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
-from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Found, Wanted, choose
-
-
-class Signatures:
-    """Checks signatures of sets and remembers who signed which, and the manifest as it was signed."""
-
-    def __init__(self, store: str, trusted: list[dict[str, str]]) -> None:
-        self._store = store
-        self._signers = _signing.allowed_signers(trusted)
-        self.signed: dict[str, tuple[str, Manifest]] = {}
-
-    def problem(self, one: Found) -> str | None:
-        """Why the signature of a set is not good; None where it is."""
-        try:
-            raw, signature = store_files.read_signed(self._store, one.set_id)
-            signer = _signing.signer_of(raw, signature, self._signers)
-            self.signed[one.set_id] = signer, parse(raw, one.set_id)
-        except FileNotFoundError:
-            return f"its signature {SIGNATURE_NAME} is missing"
-        except OSError as error:
-            return f"{MANIFEST_NAME} or its signature cannot be read ({error.strerror})"
-        except RecoveryError as error:
-            if error.code == "PRC-224":  # no ssh-keygen here: that is not the set's fault
-                raise
-            return error.found
-        return None
+from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Wanted
+from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SignedSets
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Choose, then verify as far as asked."""
     given = module.params
     store = given["store_path"]
-    signatures = Signatures(store, given["trusted_signers"])
+    signed = SignedSets(store, given["trusted_signers"], check=given["verify"] != "none")
     wanted = Wanted(
         backup_set=given["backup_set"],
         environment=given["environment"],
@@ -223,39 +200,30 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         components=given["components"],
         versions={name: str(version) for name, version in given["versions"].items()},
     )
-    sets = store_files.read_sets(store)
-    chosen, passed = choose(sets, wanted, unsigned if given["verify"] == "none" else signatures.problem)
-    signer, manifest = signatures.signed.get(chosen.set_id, (None, chosen.manifest))
-    assert manifest is not None  # choose() takes no set without one
-    path = os.path.join(store, chosen.set_id)
+    chosen, passed = signed.choose(wanted)
+    manifest = signed.manifest(chosen.set_id)
     figures = None
     if given["verify"] == "bytes":
         try:
-            figures = verified(given, path, manifest)
+            figures = verified(given, signed, manifest)
         except RecoveryError as error:
-            older = sets[sets.index(chosen) + 1 :]
-            before = choose_or_none(older, dataclasses.replace(wanted, backup_set=LATEST), signatures)
+            base = _chains.chain_of(manifest, "postgresql")[-1:]  # whose base backup is not there
+            spoilt = error.sets if isinstance(error, _verification.Damaged) else base
+            before = signed.before(chosen.set_id, dataclasses.replace(wanted, backup_set=LATEST), spoilt)
             raise with_way_back(error, before) from None
     return {
         "changed": False,
-        "set": {"id": chosen.set_id, "path": path, "manifest": manifest, "signed_by": signer},
+        "set": {
+            "id": chosen.set_id,
+            "path": os.path.join(store, chosen.set_id),
+            "manifest": manifest,
+            "signed_by": signed.signer(chosen.set_id),
+            "components": signed.parts(manifest, given["components"]),
+        },
         "passed_over": [{"id": one.set_id, "reason": one.reason} for one in passed],
         "verified": figures,
         "store_environment_id": store_files.store_environment_id(store),
     }
-
-
-def unsigned(_one: Found) -> str | None:
-    """No signature is asked for."""
-    return None
-
-
-def choose_or_none(sets: list[Found], wanted: Wanted, signatures: Signatures) -> str | None:
-    """Id of the newest of sets that would do, its bytes aside; None where there is none."""
-    try:
-        return choose(sets, wanted, signatures.problem)[0].set_id
-    except RecoveryError:
-        return None
 
 
 def with_way_back(error: RecoveryError, before: str | None) -> RecoveryError:
@@ -266,15 +234,17 @@ def with_way_back(error: RecoveryError, before: str | None) -> RecoveryError:
     return RecoveryError(error.code, error.attempted, error.found, error.data, way)
 
 
-def verified(given: dict[str, Any], path: str, manifest: Manifest) -> dict[str, Any]:
+def verified(given: dict[str, Any], signed: SignedSets, manifest: Manifest) -> dict[str, Any]:
     """Read all that is needed; RecoveryError PRC-230 or PRC-231 where something is not as it was signed."""
     began = time.monotonic()
-    needed = needed_artefacts(manifest, given["components"], given["left_out_kinds"])
+    needed = signed.needed(manifest, given["components"], given["left_out_kinds"])
     if given["verify_pgbackrest"] and "postgresql" in given["components"]:
         _verification.verify_pgbackrest(given["store_path"], manifest)
     progress = Progress(given["progress_path"])
-    progress.start("verifying the backup set", sum(one["bytes"] for one in needed))
-    read = _verification.verify_files(path, manifest, needed, progress.advance)
+    progress.start(
+        "verifying the backup set", sum(one["bytes"] for _manifest, artefacts in needed for one in artefacts)
+    )
+    read = _verification.verify_sets(given["store_path"], needed, progress.advance)
     return {"bytes": read.bytes, "files": read.files, "seconds": round(time.monotonic() - began, 3)}
 
 
