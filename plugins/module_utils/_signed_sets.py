@@ -79,6 +79,12 @@ class SignedSets:
         assert found is not None  # choose() takes no set without one
         return found
 
+    def look(self, set_id: str) -> _chains.Looked:
+        """The manifest of any set, or why it cannot be believed."""
+        found = next((one for one in self.sets if one.set_id == set_id), None)
+        wrong = "is missing" if found is None else found.wrong or self.problem(found)
+        return wrong or self.manifest(set_id)
+
     def before(self, chosen: str, wanted: Wanted, damaged: Iterable[str]) -> str | None:
         """Id of the newest set older than the chosen one that would do and reads no damaged set; None without one."""
         ids = [one.set_id for one in self.sets]
@@ -123,7 +129,19 @@ class SignedSets:
         ]
 
 
-def newest(signed: SignedSets, environment: str, environment_id: str) -> Manifest:
-    """The manifest of the newest set that holds all components and can be read along its chains; else PRC-20x."""
-    chosen, _passed = signed.choose(Wanted(LATEST, environment, environment_id, COMPONENTS, {}))
+def parent_of(set_id: str, signed: SignedSets, environment: str, environment_id: str) -> Manifest:
+    """The manifest of the newest set that can be read along all its chains, after which increment set_id is made.
+
+    RecoveryError PRC-750 where there is none.
+    """
+    try:
+        chosen, _passed = signed.choose(Wanted(LATEST, environment, environment_id, COMPONENTS, {}))
+    except RecoveryError as error:
+        raise RecoveryError(
+            "PRC-750",
+            f"make increment {set_id}",
+            f"there is no set that it could be made after ({error.found})",
+            "running data was not touched",
+            "take a full backup: ansible-playbook backup.yml (without backup_set_kind)",
+        ) from None
     return signed.manifest(chosen.set_id)

@@ -9,9 +9,11 @@ module: backup_manifest
 short_description: Begin a backup set, and complete it with a signed manifest
 version_added: 0.1.0
 description:
-  - With O(state=started) makes the folder of a new set, which carries a name that no recovery takes for a set.
-  - With O(state=complete) writes manifest, signature and checksum list, and gives the set its name by one rename when
-    all of it lies on the disk. A set that was interrupted before never looks complete.
+  - With O(state=started) makes the folder of a new set, under a name that no recovery takes for a set. With
+    O(state=complete) writes manifest, signature and checksum list, and gives the set its name by one rename when all of
+    it lies on the disk. A set that was interrupted before never looks complete.
+  - An increment (O(kind=increment)) is made after the newest set that a recovery would take. It holds only the
+    components that were backed up; the records of the others are those of its parent.
 author: Platform3 (@platform3)
 extends_documentation_fragment:
   - platform3.recovery.step
@@ -33,6 +35,17 @@ options:
     description: Id of the set, its UTC second such as V(20261123T051700Z).
     type: str
     required: true
+  kind:
+    description: V(full) holds every component, V(increment) those of O(components) and names a parent.
+    type: str
+    choices: [full, increment]
+    default: full
+  components:
+    description: Components that are backed up into the set. Used with O(state=started), which remembers them.
+    type: list
+    elements: str
+    choices: [postgresql, redis, influxdb, configuration]
+    default: [postgresql, redis, influxdb, configuration]
   environment:
     description: Name of the environment.
     type: str
@@ -44,7 +57,8 @@ options:
   results:
     description:
       - What the backup of each component gave, by the component's name. Each value is the registered result of its
-        module, of which C(artefacts) and C(content) are used, and C(failed) and C(msg) where it failed.
+        module, of which C(artefacts) and C(content) are used, C(chain) where it builds on older sets, and C(failed)
+        and C(msg) where it failed.
       - Required with O(state=complete). A component that failed or left no result keeps the set incomplete.
     type: dict
   signing_key:
@@ -53,7 +67,7 @@ options:
   trusted_signers:
     description:
       - Those whose signature a recovery will believe. The new signature is tried against them.
-      - Required with O(state=complete).
+      - Required with O(state=complete) and O(kind=increment), whose parent must be signed by one of them.
     type: list
     elements: dict
     suboptions:
@@ -76,6 +90,9 @@ EXAMPLES = r"""
     set_id: 20261123T051700Z
     environment: lab
     environment_id: lab-0123456789ab
+    kind: increment
+    components: [influxdb]
+    trusted_signers: "{{ backup_set_trusted_signers }}"
   register: __backup_set_started
 
 - name: backup | Sign the manifest and complete the backup set
@@ -106,6 +123,19 @@ backup_set:
     sequence:
       description: Its sequence number.
       type: int
+    kind:
+      description: Whether it is a full set or an increment; returned when it is begun, as the following.
+      type: str
+    components:
+      description: Components that are to be backed up.
+      type: list
+      elements: str
+    parent:
+      description: Id of the set that an increment is made after, null for a full set.
+      type: str
+    parents:
+      description: By component what the parent holds of it, C(chain) and C(content); empty for a full set.
+      type: dict
 removed:
   description: Folders of interrupted backups that were removed.
   returned: when state is started
@@ -124,13 +154,15 @@ files:
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store as store_files
-from ansible_collections.platform3.recovery.plugins.module_utils import _signing, _verification
+from ansible_collections.platform3.recovery.plugins.module_utils import _chains, _signing, _verification
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
+    COMPONENTS,
     INCOMPLETE_SUFFIX,
     LARGE_BYTES,
     MANIFEST_NAME,
@@ -146,6 +178,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._manifest impor
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SignedSets, parent_of
 from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso
 
 INCOMPLETE_DATA = "running data was not touched; the set stays incomplete and no recovery will take it"
@@ -161,6 +194,10 @@ def started(module: AnsibleModule) -> dict[str, Any]:
     if os.path.lexists(path):
         raise _not_begun(set_id, f"{path} is there already", "start the backup again: it gets the id of its own second")
     sequence = store_files.next_sequence(sets)
+    parent = None
+    if given["kind"] == "increment":
+        signed = SignedSets(store, given["trusted_signers"])
+        parent = parent_of(set_id, signed, given["environment"], given["environment_id"])
     removed = store_files.leftovers(store, set_id)
     incomplete = path + INCOMPLETE_SUFFIX
     if not module.check_mode:
@@ -172,6 +209,8 @@ def started(module: AnsibleModule) -> dict[str, Any]:
             "recovery_id": fence.recovery_id,
             "epoch": fence.epoch,
             "started_at": now_iso(),
+            "components": given["components"],
+            "parent": parent["backup_set"] if parent else None,
         }
         try:
             for leftover in removed:
@@ -182,7 +221,19 @@ def started(module: AnsibleModule) -> dict[str, Any]:
             raise _not_begun(set_id, f"{error.filename}: {error.strerror}", next_step) from None
     return {
         "changed": True,
-        "backup_set": {"id": set_id, "path": incomplete, "sequence": sequence},
+        "backup_set": {
+            "id": set_id,
+            "path": incomplete,
+            "sequence": sequence,
+            "kind": given["kind"],
+            "components": given["components"],
+            "parent": parent["backup_set"] if parent else None,
+            "parents": {
+                name: {"chain": _chains.chain_of(parent, name), "content": parent["components"][name]}
+                for name in given["components"]
+                if parent
+            },
+        },
         "removed": removed,
         "diff": {"before": "".join(f"{one}\n" for one in removed), "after": f"{incomplete}\n"},
     }
@@ -232,25 +283,39 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
 
 def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
     """The manifest from the components' results, as finished now; RecoveryError PRC-207 where they make none."""
-    components, artefacts = gathered(given["set_id"], given["results"])
+    set_id, results = given["set_id"], given["results"]
+    components, artefacts = gathered(set_id, results, marker.get("components", ()))
+    signed = SignedSets(given["store_path"], given["trusted_signers"]) if marker.get("parent") else None
     try:
-        return build(
-            set_id=given["set_id"],
+        parent = parent_of(set_id, signed, given["environment"], given["environment_id"]) if signed else None
+        if parent is not None and parent["backup_set"] != marker["parent"]:
+            raise _not_complete(set_id, f"its parent {marker['parent']} is no longer the newest set that can be read")
+        taken = {name: list(results[name].get("chain") or ()) for name in components}
+        inherited, chains = _chains.extended(parent, set_id, taken)
+        manifest = build(
+            set_id=set_id,
             environment=given["environment"],
             environment_id=given["environment_id"],
             sequence=marker["sequence"],
             started_at=marker["started_at"],
             finished_at=now_iso(),
-            components=components,
+            components={**inherited, **components},
             artefacts=artefacts,
+            parent=marker.get("parent"),
+            chains=chains if parent else None,
         )
     except RecoveryError as error:
-        raise _not_complete(given["set_id"], error.found) from None
+        raise _not_complete(set_id, error.found) from None
+    wrong = _chains.broken(manifest, signed.look) if signed else None
+    if wrong:
+        raise _not_complete(set_id, wrong)
+    return manifest
 
 
-def gathered(set_id: str, results: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def gathered(set_id: str, results: dict[str, Any], asked: Sequence[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Content by component and all artefacts; RecoveryError PRC-207 names the components that did not give theirs."""
     bad = failures(results)
+    bad.update({name: "gave no result" for name in asked if results and name not in results})
     for name, result in results.items():
         if not isinstance(result.get("content"), dict) or not isinstance(result.get("artefacts"), list):
             bad.setdefault(name, "gave no result: its backup did not run to its end")
@@ -313,6 +378,13 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "complete"], "required": True},
             "store_path": {"type": "path", "required": True},
             "set_id": {"type": "str", "required": True},
+            "kind": {"type": "str", "choices": ["full", "increment"], "default": "full"},
+            "components": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(COMPONENTS),
+                "default": list(COMPONENTS),
+            },
             "environment": {"type": "str", "required": True},
             "environment_id": {"type": "str", "required": True},
             "results": {"type": "dict"},
@@ -321,7 +393,10 @@ def main() -> None:
         },
         work,
         supports_check_mode=True,
-        required_if=[("state", "complete", ["results", "signing_key", "trusted_signers"])],
+        required_if=[
+            ("state", "complete", ["results", "signing_key", "trusted_signers"]),
+            ("kind", "increment", ["trusted_signers"]),
+        ],
     )
 
 
