@@ -91,21 +91,23 @@ def state_checks(
     return checks
 
 
-def plan(
-    rows: Rows, content: Mapping[str, Any], invariants: Sequence[Mapping[str, str]], amcheck: bool
-) -> Iterator[tuple[str, Work]]:
-    """What is to be checked, the longest first, each with a name for the error where it cannot be made."""
+def plan(rows: Rows, content: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Work]]:
+    """What is to be checked, the longest first, each with a name for the error where it cannot be made.
+
+    given: invariants, figures and amcheck, as the module postgresql_verify_info takes them.
+    """
     figures = content["figures"]
     tables = [entry["table"] for entry in figures["tables"]]
     array = tables_array(tables)
-    for one in invariants:
+    for one in given["invariants"]:
         yield one["name"], lambda ask, one=one: [_counted(one["name"], ask(one["query"]))]  # type: ignore[misc]
     for key in rows(FOREIGN_KEYS_QUERY.replace("%s::", f"{array}::")):
         name = f"{key['table']}: rows without their parent ({key['name']})"
         yield name, lambda ask, name=name, key=key: [_counted(name, ask(key["query"]))]  # type: ignore[misc]
-    counts = figures_query(figures["tables"], figures["settled_before"])
-    yield "figures", lambda ask: figure_checks(figures, ask(counts))
-    if amcheck:
+    if given["figures"]:
+        counts = figures_query(figures["tables"], figures["settled_before"])
+        yield "figures", lambda ask: figure_checks(figures, ask(counts))
+    if given["amcheck"]:
         for index in rows(INDEXES_QUERY.replace("%s::", f"{array}::")):
             yield f"index {index['name']}", lambda ask, index=index: _index(ask, index)  # type: ignore[misc]
 
