@@ -9,6 +9,8 @@ A file's place on a host always comes from the inventory. A manifest only says w
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import os
 import re
 import stat
@@ -20,6 +22,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._checks import 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import Compose
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Artefact, path_problem
+from ansible_collections.platform3.recovery.plugins.module_utils._sealed import SHORTEST_SECRET, Secret
 
 COMPONENT = "configuration"
 # Version of this layout, as the component's version in the manifest.
@@ -28,7 +31,6 @@ IMAGES_PATH = f"{COMPONENT}/images.json"
 INVENTORY_PATH = f"{COMPONENT}/inventory.json"
 # A configuration file is small; something larger stands in the folder by mistake.
 MAXIMUM_FILE_BYTES = 64 << 20
-SHORTEST_SECRET = 6
 
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|API_?KEY", re.IGNORECASE)
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -157,7 +159,7 @@ def without_secrets(env_file: bytes) -> tuple[bytes, list[str]]:
 def require_no_secret(path: str, content: bytes, secrets: Iterable[str]) -> None:
     """PRC-241 where a file that goes into a set holds a secret of the inventory, or a private key, in clear."""
     held = _PRIVATE_KEY.search(content) or any(
-        secret.encode() in content for secret in secrets if len(secret) >= SHORTEST_SECRET
+        secret.encode(errors="surrogateescape") in content for secret in secrets if len(secret) >= SHORTEST_SECRET
     )
     if held:
         raise RecoveryError(
@@ -167,6 +169,29 @@ def require_no_secret(path: str, content: bytes, secrets: Iterable[str]) -> None
             "running data was not touched; the backup set stays incomplete, and the secret is in no set",
             "move the secret into a file of its own outside the configuration (Compose secrets), and rotate it",
         )
+
+
+def digest_of(
+    key: str | None, files: Mapping[str, tuple[str, bytes, str]], secrets: Sequence[Secret], recipients: Sequence[str]
+) -> str | None:
+    """Keyed digest (HMAC-SHA-256) of a configuration, the same while nothing changes; None without a key.
+
+    files: target -> (kind, content, mode). It is keyed for the secrets' sake: a plain digest of a short one gives it
+    away.
+    """
+    if not key:
+        return None
+    whole = {
+        "version": LAYOUT_VERSION,
+        "files": {target: [kind, _sha256(content), mode] for target, (kind, content, mode) in files.items()},
+        "secrets": {one.name: [_sha256(one.content), one.mode] for one in secrets},
+        "recipients": sorted(recipients),
+    }
+    return hmac.new(key.encode(), json.dumps(whole, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def image_ids(inspected: Iterable[Mapping[str, Any]], services: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -29,6 +29,7 @@ PREFIXES = (
     "backup_",
     "platform_",
     "notify_",
+    "schedule_",
 )
 # Extra variables that a controller sets by itself (AWX, its forerunner, Ansible).
 FOREIGN_PREFIXES = ("awx_", "tower_", "ansible_")
@@ -113,6 +114,8 @@ COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services"
 ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
 BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
+# Scenarios that work on no recovery at all.
+APART = ("restore_secrets", "schedule")
 PLAYBOOKS = {
     "full": "full_recovery.yml",
     "partial": "partial_recovery.yml",
@@ -422,7 +425,7 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         )
         way = "give either -e recovery_target_time=2026-11-23T05:17:00+01:00 or -e recovery_point_name=..."
         problems.append(Problem("PRC-109", found, way))
-    if scenario not in BEGINNING and not inputs.get("recovery_id"):
+    if scenario not in (*BEGINNING, *APART) and not inputs.get("recovery_id"):
         found = f"recovery_id is missing: {scenario.replace('_', ' ')} works on one that exists"
         problems.append(Problem("PRC-116", found, "give -e recovery_id=...; reports/ and the state folder name them"))
     return problems

@@ -8,13 +8,13 @@ How to check one by hand stands in docs/backup_manifest.md.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._memory_file import in_memory, path_of
 
 NAMESPACE = "platform3-backup"
 TIMEOUT_SECONDS = 30
@@ -57,8 +57,8 @@ def _bad_signers(found: str) -> RecoveryError:
 def sign(data: bytes, private_key: str) -> bytes:
     """The armoured signature of data. The key lies in memory only, never on a disk or a command line. PRC-220."""
     key = private_key.strip("\r\n").encode() + b"\n"
-    with _in_memory("signing-key", key) as key_file:
-        done = _ssh_keygen(["-Y", "sign", "-q", "-f", _path(key_file), "-n", NAMESPACE], data, [key_file])
+    with in_memory("signing-key", key) as key_file:
+        done = _ssh_keygen(["-Y", "sign", "-q", "-f", path_of(key_file), "-n", NAMESPACE], data, [key_file])
     if done.returncode != 0 or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
         raise RecoveryError(
             "PRC-220",
@@ -75,10 +75,10 @@ def signer_of(data: bytes, signature: bytes, signers: str) -> str:
 
     PRC-222 where the key is not trusted, PRC-223 where the data is not what was signed or the signature is broken.
     """
-    with _in_memory("signature", signature) as signature_file, _in_memory("signers", signers.encode()) as signers_file:
+    with in_memory("signature", signature) as signature_file, in_memory("signers", signers.encode()) as signers_file:
         files = [signature_file, signers_file]
-        tail = ["-s", _path(signature_file)]
-        found = _ssh_keygen(["-Y", "find-principals", "-f", _path(signers_file), *tail], data, files)
+        tail = ["-s", path_of(signature_file)]
+        found = _ssh_keygen(["-Y", "find-principals", "-f", path_of(signers_file), *tail], data, files)
         identities = found.stdout.decode().split()
         if found.returncode != 0 or not identities:
             whole = _ssh_keygen(["-Y", "check-novalidate", "-n", NAMESPACE, *tail], data, files)
@@ -93,7 +93,7 @@ def signer_of(data: bytes, signature: bytes, signers: str) -> str:
                 "find out who wrote this set; a new key belongs into backup_set_trusted_signers of the inventory",
             )
         identity = identities[0]
-        argv = ["-Y", "verify", "-f", _path(signers_file), "-I", identity, "-n", NAMESPACE, *tail]
+        argv = ["-Y", "verify", "-f", path_of(signers_file), "-I", identity, "-n", NAMESPACE, *tail]
         done = _ssh_keygen(argv, data, files)
         if done.returncode != 0:
             raise _bad_signature(_said(done))
@@ -108,22 +108,6 @@ def _bad_signature(said: str) -> RecoveryError:
         "nothing was changed",
         "the manifest was changed after it was signed: choose another set, and look at who could write to the store",
     )
-
-
-@contextlib.contextmanager
-def _in_memory(name: str, content: bytes) -> Iterator[int]:
-    """A file that exists only as a descriptor, readable by its owner alone (ssh-keygen insists on that)."""
-    descriptor = os.memfd_create(name)
-    try:
-        os.fchmod(descriptor, 0o600)
-        os.write(descriptor, content)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _path(descriptor: int) -> str:
-    return f"/proc/self/fd/{descriptor}"
 
 
 def _ssh_keygen(

@@ -26,7 +26,7 @@ options:
   scenario:
     description: What is to be done.
     type: str
-    choices: [full, partial, point_in_time, drill, backup, abandon, rollback, release_quarantine]
+    choices: [full, partial, point_in_time, drill, backup, abandon, rollback, release_quarantine, restore_secrets, schedule]
     default: full
   environment:
     description: Name of the environment; O(confirm) compares C(recovery_confirm) with it.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# make_environment.sh RUN SECRETS: the environment's id, the secrets, and what containers read of them.
+# make_environment.sh RUN SECRETS IDENTITIES: the environment's id, the secrets, who can open their backup, and what
+# containers read of them.
 # What exists is kept; prints what was made.
 set -euo pipefail
-run=$1 secrets=$2
+run=$1 secrets=$2 identities=$3
 
 random_hex() {
   head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \n'
@@ -36,6 +37,12 @@ if [ ! -s "$secrets/backup_signing_key" ]; then
   ssh-keygen -q -t ed25519 -N '' -C platform3-lab-backup -f "$secrets/backup_signing_key"
   echo "made backup_signing_key"
 fi
+# Two people's keys, that open the secrets in a backup set. Elsewhere they lie nowhere near the platform.
+mkdir -p -m 0700 "$identities"
+for name in operator safe; do
+  make_once 0400 "$identities/$name" "$(age-keygen 2>/dev/null | grep '^AGE-SECRET-KEY-')"
+  make_once 0444 "$identities/$name.pub" "$(age-keygen -y "$identities/$name")"
+done
 
 sha256() {
   sha256sum <"$secrets/$1" | cut -d' ' -f1
