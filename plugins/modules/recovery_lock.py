@@ -35,13 +35,19 @@ options:
     description: Id of the environment; the one stored in the state folder and the backup store must be the same.
     type: str
   recovery_id:
-    description: Id of the recovery or backup.
+    description:
+      - Id of the recovery or backup.
+      - Where a backup gives none, it gets C(backup-) and the UTC second in which it takes the lock.
     type: str
   kind:
     description: What takes the lock.
     type: str
     choices: [recovery, backup]
     default: recovery
+  wait_seconds:
+    description: How long a backup waits for another backup to give the lock back before it is refused.
+    type: int
+    default: 0
   scenario:
     description: For the journal and for messages to others.
     type: str
@@ -122,6 +128,7 @@ details:
   returned: state is taken
 """
 
+import datetime
 import json
 import os
 import time
@@ -132,6 +139,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._barrier import resumed, touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
+from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     Lock,
@@ -144,6 +152,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     replace_text,
 )
 
+WAIT_POLL_SECONDS = 0.5
 FREEING = ("success", "untouched", "abandoned")
 # What cannot be begun a second time under one id; a rollback or release works on a recovery that has ended.
 RECOVERIES = ("full", "partial", "point_in_time", "drill")
@@ -155,39 +164,40 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     for folder in (given["state_path"], given["store_path"]):
         compare_environment(folder, given["environment_id"])
     age = time.time() - os.stat(lock_path).st_mtime if held else 0.0
-    reason = refusal(held, given["recovery_id"], given["kind"], age)
+    wanted = wanted_id(given)
+    reason = refusal(held, wanted, given["kind"], age)
     if reason and held:
-        raise refused(reason, held, given)
+        raise refused(reason, held, wanted)
     epoch_path = os.path.join(given["state_path"], "epoch")
     store_epoch_path = os.path.join(given["store_path"], "fence", "epoch")
     epoch = 1 + max(int(read_text(path) or 0) for path in (epoch_path, store_epoch_path))
-    again = held is not None and held.recovery_id == given["recovery_id"]
-    journal_path = os.path.join(given["state_path"], given["recovery_id"], "journal.jsonl")
+    again = held is not None and held.recovery_id == wanted
+    journal_path = os.path.join(given["state_path"], wanted, "journal.jsonl")
     if not again and given["scenario"] in RECOVERIES and read_text(journal_path):
         raise RecoveryError(
             "PRC-307",
-            f"begin recovery {given['recovery_id']}",
+            f"begin recovery {wanted}",
             "a recovery of this id has ended already",
             "nothing was changed",
             "leave recovery_id out for a new recovery, or name an unfinished one",
         )
     run = 1 + (held.run if held and again else 0)
     if module.check_mode:
-        fence = {"recovery_id": given["recovery_id"], "epoch": 0}
+        fence = {"recovery_id": wanted, "epoch": 0}
         return {"fence": fence, "run": run, "details": given["details"], "resumed_before": False, "began_at": now_iso()}
     lock = Lock(
         environment_id=given["environment_id"],
         epoch=epoch,
         holder=given["holder"],
         kind=given["kind"],
-        recovery_id=given["recovery_id"],
+        recovery_id=wanted,
         run=run,
         scenario=given["scenario"],
         taken_at=now_iso(),
     )
     replace_text(epoch_path, str(epoch))
     replace_text(lock_path, lock.line() + "\n")
-    stop_path = os.path.join(given["state_path"], given["recovery_id"], "stop")
+    stop_path = os.path.join(given["state_path"], wanted, "stop")
     if os.path.exists(stop_path):
         os.unlink(stop_path)
     append_entry(
@@ -215,6 +225,24 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     }
 
 
+def wanted_id(given: dict[str, Any]) -> str:
+    """The id to take the lock for. A backup's is made under the lock, and differs from that of every other backup."""
+    if given["recovery_id"]:
+        return str(given["recovery_id"])
+    while True:
+        wanted = f"backup-{set_id_of(datetime.datetime.now(datetime.timezone.utc))}"
+        if not os.path.exists(os.path.join(given["state_path"], wanted)):
+            return wanted
+        time.sleep(0.1)
+
+
+def to_wait_for(given: dict[str, Any], held: Lock | None, lock_path: str) -> bool:
+    """Whether a backup meets another one that is at work."""
+    if given["state"] != "taken" or given["kind"] != "backup" or held is None or held.kind != "backup":
+        return False
+    return refusal(held, given["recovery_id"] or "", "backup", time.time() - os.stat(lock_path).st_mtime) is not None
+
+
 def first_details(journal: str, given: dict[str, Any]) -> dict[str, Any]:
     """What the first run of this recovery was told: a later run goes on with the same set, components and incident."""
     first = json.loads(journal.splitlines()[0])
@@ -234,7 +262,7 @@ def compare_environment(folder: str, environment_id: str) -> None:
         )
 
 
-def refused(reason: str, held: Lock, given: dict[str, Any]) -> RecoveryError:
+def refused(reason: str, held: Lock, wanted: str) -> RecoveryError:
     """Somebody else holds the lock: say how to go on with theirs."""
     if held.kind == "backup":
         way = "wait for it to end, then run the same command again"
@@ -243,7 +271,7 @@ def refused(reason: str, held: Lock, given: dict[str, Any]) -> RecoveryError:
             f"go on with it: ansible-playbook {held.scenario}_recovery.yml -e recovery_id={held.recovery_id} "
             f"(or give it up: ansible-playbook playbooks/abandon.yml -e recovery_id={held.recovery_id})"
         )
-    return RecoveryError("PRC-308", f"take the lock for {given['recovery_id']}", reason, "nothing was changed", way)
+    return RecoveryError("PRC-308", f"take the lock for {wanted}", reason, "nothing was changed", way)
 
 
 def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
@@ -298,19 +326,25 @@ def stop(module: AnsibleModule, held: Lock | None) -> dict[str, Any]:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do what state asks, alone in the state folder."""
-    state_path = module.params["state_path"]
+    given = module.params
+    state, state_path = given["state"], given["state_path"]
+    if state == "taken" and given["kind"] == "recovery" and not given["recovery_id"]:
+        module.fail_json(msg="recovery_id is missing: only a backup gets one by itself")
     lock_path = os.path.join(state_path, "lock")
-    with exclusive(state_path):
-        held = parse_lock(read_text(lock_path))
-        result: dict[str, Any] = {"changed": False, "held": asdict(held) if held else None}
-        state = module.params["state"]
-        if state == "taken":
-            result.update(take(module, held, lock_path))
-        elif state == "released":
-            result.update(release(module, held, lock_path))
-        elif state == "stopping":
-            result.update(stop(module, held))
-    return result
+    patience = time.monotonic() + (0 if module.check_mode else given["wait_seconds"])
+    while True:
+        with exclusive(state_path):
+            held = parse_lock(read_text(lock_path))
+            if time.monotonic() >= patience or not to_wait_for(given, held, lock_path):
+                result: dict[str, Any] = {"changed": False, "held": asdict(held) if held else None}
+                if state == "taken":
+                    result.update(take(module, held, lock_path))
+                elif state == "released":
+                    result.update(release(module, held, lock_path))
+                elif state == "stopping":
+                    result.update(stop(module, held))
+                return result
+        time.sleep(WAIT_POLL_SECONDS)
 
 
 def main() -> None:
@@ -323,6 +357,7 @@ def main() -> None:
             "environment_id": {"type": "str"},
             "recovery_id": {"type": "str"},
             "kind": {"type": "str", "choices": ["recovery", "backup"], "default": "recovery"},
+            "wait_seconds": {"type": "int", "default": 0},
             "scenario": {"type": "str", "default": "full"},
             "holder": {"type": "str", "default": "unknown"},
             "elapsed_seconds": {"type": "float", "default": 0},
@@ -339,7 +374,7 @@ def main() -> None:
         work,
         supports_check_mode=True,
         required_if=[
-            ("state", "taken", ("store_path", "environment_id", "recovery_id")),
+            ("state", "taken", ("store_path", "environment_id")),
             ("state", "released", ("outcome",)),
             ("state", "released", ("fence", "recovery_id"), True),
             ("state", "stopping", ("recovery_id",)),
