@@ -115,7 +115,7 @@ ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
 BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
 # Scenarios that work on no recovery at all.
-APART = ("restore_secrets", "schedule")
+APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn")
 PLAYBOOKS = {
     "full": "full_recovery.yml",
     "partial": "partial_recovery.yml",
@@ -226,6 +226,9 @@ INPUTS: dict[str, Input] = {
     "recovery_target_time": Input(instant),
     "recovery_point_name": Input(recovery_point_name),
     "recovery_report_dir": Input(text, "reports"),
+    "backup_catalog_file": Input(text),
+    "backup_set_reason": Input(text),
+    "backup_set_verify_full": Input(truth, False),
     "rollback_discard": Input(truth, False),
 }
 

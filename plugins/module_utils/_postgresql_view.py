@@ -275,14 +275,11 @@ def _require_settings(configured: Mapping[str, int], recorded: Mapping[str, Any]
         )
 
 
-def _assess_wal(view: View, backup: Backup) -> Assessment:
+def wal_after(view: View, backup: Backup) -> tuple[WalPlan, list[StreamFile]]:
+    """What replay would read after a base backup, gaps named in it, and the stream's files of the same database."""
     own = {folder for folder, system in view.systems.items() if system == backup.system_identifier}
     stream = [one for one in view.stream if one.folder in own]
-    histories = {
-        timeline: text
-        for (place, timeline), text in view.histories.items()
-        if place == backup.archive_id or place in own
-    }
+    histories = own_histories(view, backup)
     stop = parse_lsn(backup.lsn_stop)
     start = parse_segment(backup.wal_start)
     plan = plan_wal(
@@ -292,6 +289,21 @@ def _assess_wal(view: View, backup: Backup) -> Assessment:
         archived_segments(view.archive.get(backup.archive_id, {})),
         streamed_segments(stream),
     )
+    return plan, stream
+
+
+def own_histories(view: View, backup: Backup) -> dict[int, str]:
+    """The history files of a base backup's database, by timeline."""
+    own = {folder for folder, system in view.systems.items() if system == backup.system_identifier}
+    return {
+        timeline: text
+        for (place, timeline), text in view.histories.items()
+        if place == backup.archive_id or place in own
+    }
+
+
+def _assess_wal(view: View, backup: Backup) -> Assessment:
+    plan, stream = wal_after(view, backup)
     if plan.problems:
         shown = ", ".join(plan.problems[:5])
         more = f", and {len(plan.problems) - 5} more" if len(plan.problems) > 5 else ""
@@ -302,9 +314,11 @@ def _assess_wal(view: View, backup: Backup) -> Assessment:
             "bring the segment back into the archive or the stream folder, or recover an earlier point with"
             " point_in_time_recovery.yml",
         )
-    newest = {folder: max(one.written_at for one in stream if one.folder == folder) for folder in own}
+    newest: dict[str, float] = {}
+    for one in stream:
+        newest[one.folder] = max(one.written_at, newest.get(one.folder, 0.0))
     folders = tuple(sorted(newest, key=lambda folder: -newest[folder]))
-    return Assessment(backup, plan, folders, max(histories, default=1))
+    return Assessment(backup, plan, folders, max(own_histories(view, backup), default=1))
 
 
 def _refusal(code: str, attempted: str, found: str, next_step: str) -> RecoveryError:

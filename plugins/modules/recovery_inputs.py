@@ -26,7 +26,21 @@ options:
   scenario:
     description: What is to be done.
     type: str
-    choices: [full, partial, point_in_time, drill, backup, abandon, rollback, release_quarantine, restore_secrets, schedule]
+    choices:
+      - full
+      - partial
+      - point_in_time
+      - drill
+      - backup
+      - abandon
+      - rollback
+      - release_quarantine
+      - restore_secrets
+      - schedule
+      - catalog
+      - verify_backups
+      - expire_backups
+      - condemn
     default: full
   environment:
     description: Name of the environment; O(confirm) compares C(recovery_confirm) with it.

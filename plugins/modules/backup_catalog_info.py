@@ -1,0 +1,203 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backup_catalog_info
+short_description: List all backup sets, their states, and how far each component can be recovered
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - Reads every set of the store with its signature, what is known of it (verified, tested, condemned) and its chain.
+  - Computes the recovery window of each component. For PostgreSQL it reads repository and WAL stream in one read-only
+    container, and names each gap.
+  - Takes no lock and changes nothing. A set or repository that cannot be read is named, and does not end it.
+extends_documentation_fragment:
+  - platform3.recovery.compose
+  - platform3.recovery.store
+options:
+  environment:
+    description: Name of the environment, for the headline.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: List the backup sets
+  platform3.recovery.backup_catalog_info:
+    store_path: /opt/platform3/backups
+    state_path: /opt/platform3/recovery
+    environment: lab
+    environment_id: lab-0123456789ab
+    trusted_signers: "{{ backup_set_trusted_signers }}"
+    compose: "{{ recovery_compose }}"
+    service: postgresql
+    image: platform3/postgresql:17
+    stanza: platform3
+  register: __backup_set_catalog
+"""
+
+RETURN = r"""
+catalog:
+  description: All of it, as it is written to a file.
+  returned: success
+  type: dict
+  contains:
+    at:
+      description: When this was read, by the store's clock.
+      type: str
+    environment:
+      description: Name of the environment.
+      type: str
+    sets:
+      description: All sets, newest first, incomplete ones too.
+      type: list
+      elements: dict
+      contains:
+        id:
+          description: Id of the set.
+          type: str
+        kind:
+          description: V(full) or V(increment); null where its manifest cannot be read.
+          type: str
+        parent:
+          description: The set it was made after; null for a full one.
+          type: str
+        needs:
+          description: Other sets that a recovery reads with it.
+          type: list
+          elements: str
+        state:
+          description: >-
+            V(complete), V(verified) or V(tested), which a recovery may take; V(incomplete), V(condemned),
+            V(broken_chain) or V(unusable), which it passes over.
+          type: str
+        reason:
+          description: Why it is in that state, where there is something to say.
+          type: str
+        since:
+          description: Since when.
+          type: str
+        by:
+          description: Who or what found it.
+          type: str
+        started_at:
+          description: When its backup was begun.
+          type: str
+        finished_at:
+          description: When it was complete.
+          type: str
+        age_seconds:
+          description: Seconds since it was begun.
+          type: int
+        components:
+          description: What it brings back.
+          type: list
+          elements: str
+        files:
+          description: Number of its own files.
+          type: int
+        bytes:
+          description: Their size.
+          type: int
+        base_backup:
+          description: Label of the pgBackRest backup that it names.
+          type: str
+        base_backup_bytes:
+          description: What that takes in the repository; 0 where it is an older set's.
+          type: int
+        signed_by:
+          description: The trusted signer.
+          type: str
+    windows:
+      description: >-
+        By component: C(earliest) and C(latest) reachable point, whether all between are (C(continuous)), C(points),
+        and C(stretches) of continuous recovery between gaps; null where no usable set holds the component.
+      type: dict
+    gaps:
+      description: WAL that is missing or cannot be used, each with C(segment), C(wrong), C(from), C(to).
+      type: list
+      elements: dict
+    problems:
+      description: What else is not as it should be.
+      type: list
+      elements: str
+table:
+  description: All of it as lines for a terminal.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import datetime
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import table
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._manifest import COMPONENTS
+from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View
+from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
+from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._windows import (
+    Reach,
+    gaps_of,
+    points_window,
+    postgresql_window,
+    reaches_of,
+)
+
+
+def look(given: dict[str, Any], problems: list[str]) -> View | None:
+    """The repository and the stream; None, and one more problem, where they cannot be read."""
+    try:
+        return repository_of(given).look()
+    except RecoveryError as error:
+        problems.append(f"[{error.code}] the pgBackRest repository cannot be read: {error.found}")
+        return None
+
+
+def windows(usable: list[Entry], reaches: list[Reach]) -> dict[str, Any]:
+    """The recovery window of each component."""
+    manifests = [one.read.manifest for one in usable if one.read.manifest is not None]
+    found = {name: points_window(name, manifests) for name in COMPONENTS}
+    return {**found, "postgresql": postgresql_window(reaches)}
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """Read, judge, lay out."""
+    given = module.params
+    now = datetime.datetime.now(datetime.timezone.utc)
+    arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
+    entries, ignored = read_store(*arguments)
+    problems = [f"sets.jsonl in the state folder: {one}; it was ignored" for one in ignored]
+    usable = [one for one in entries if one.usable]
+    view = look(given, problems)
+    reaches, missing = reaches_of(view, usable)
+    problems += missing
+    catalog = {
+        "at": to_iso(now.timestamp()),
+        "environment": given["environment"],
+        "sets": [one.as_dict(now) for one in entries],
+        "windows": windows(usable, reaches),
+        "gaps": gaps_of(reaches),
+        "problems": problems,
+    }
+    return {"changed": False, "catalog": catalog, "table": table(catalog, given["environment"])}
+
+
+def main() -> None:
+    """Entry point."""
+    run_module({**STORE_ARGUMENTS, "environment": {"type": "str", "required": True}}, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
