@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -107,6 +107,17 @@ def read_states(
     return current(one.said for one, why in zip(asked, wrong) if not why), ignored
 
 
+def state_of(lines: Iterable[Line], set_id: str, signers: str) -> SetState | None:
+    """What holds of one set; only its own lines are looked at, so that a recovery need not wait for all."""
+    asked = (one for one in lines if one.said.set == set_id)
+    return current(one.said for one in asked if not _signature_problem(one, signers)).get(set_id)
+
+
+def lines_of(state_path: str) -> list[Line]:
+    """The lines of the state folder's file, their signatures not looked at."""
+    return parse_lines(read_text(os.path.join(state_path, FILE_NAME)))[0]
+
+
 def _signature_problem(line: Line, signers: str) -> str:
     try:
         _signing.signer_of(line.said.signed_bytes(), line.signature.encode(), signers)
@@ -150,9 +161,8 @@ def forget(state_path: str, gone: Iterable[str]) -> None:
         raise _not_written(path, error) from None
 
 
-def condemned_reason(states: Mapping[str, SetState], set_id: str) -> str | None:
+def condemned_reason(known: SetState | None) -> str | None:
     """Why a set is passed over for its state, as a clause; None where it is not condemned."""
-    known = states.get(set_id)
     if known is None or known.state != "condemned":
         return None
     return f"it was condemned at {known.at} by {known.by}" + (f": {known.reason}" if known.reason else "")

@@ -9,7 +9,12 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store, _chains, _signing
+from ansible_collections.platform3.recovery.plugins.module_utils import (
+    _backup_store,
+    _chains,
+    _set_states,
+    _signing,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
     COMPONENTS,
@@ -30,10 +35,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._selection impo
 
 
 class SignedSets:
-    """Sets of a store, newest first, and who signed which. check: whether signatures are looked at."""
+    """Sets of a store, newest first, and who signed which. check: whether signatures are looked at.
 
-    def __init__(self, store: str, trusted: list[dict[str, str]], check: bool = True) -> None:
+    state_path: the state folder, where sets that are condemned shall not be believed either.
+    """
+
+    def __init__(
+        self, store: str, trusted: list[dict[str, str]], check: bool = True, state_path: str | None = None
+    ) -> None:
         self._store = store
+        self._states = _set_states.lines_of(state_path) if state_path else []
         self._check = check
         self._signers = _signing.allowed_signers(trusted)
         self._problems: dict[str, str | None] = {}
@@ -41,11 +52,12 @@ class SignedSets:
         self.sets = _backup_store.read_sets(store)
 
     def problem(self, one: Found) -> str | None:
-        """Why the signature of a set is not good; None where it is."""
+        """Why a set is condemned, or its signature not good; None where it can be believed."""
         if not self._check:
             return None
         if one.set_id not in self._problems:
-            self._problems[one.set_id] = self._look(one)
+            condemned = _set_states.condemned_reason(_set_states.state_of(self._states, one.set_id, self._signers))
+            self._problems[one.set_id] = condemned or self._look(one)
         return self._problems[one.set_id]
 
     def _look(self, one: Found) -> str | None:

@@ -31,6 +31,9 @@ options:
     description: Folder of the backup store.
     type: path
     required: true
+  state_path:
+    description: State folder. Where it is given, an increment is not made after a set that was condemned there.
+    type: path
   set_id:
     description: Id of the set, its UTC second such as V(20261123T051700Z).
     type: str
@@ -196,7 +199,7 @@ def started(module: AnsibleModule) -> dict[str, Any]:
     sequence = store_files.next_sequence(sets)
     parent = None
     if given["kind"] == "increment":
-        signed = SignedSets(store, given["trusted_signers"])
+        signed = SignedSets(store, given["trusted_signers"], state_path=given["state_path"])
         parent = parent_of(set_id, signed, given["environment"], given["environment_id"])
     removed = store_files.leftovers(store, set_id)
     incomplete = path + INCOMPLETE_SUFFIX
@@ -377,6 +380,7 @@ def main() -> None:
             **STEP_ARGUMENTS,
             "state": {"type": "str", "choices": ["started", "complete"], "required": True},
             "store_path": {"type": "path", "required": True},
+            "state_path": {"type": "path"},
             "set_id": {"type": "str", "required": True},
             "kind": {"type": "str", "choices": ["full", "increment"], "default": "full"},
             "components": {

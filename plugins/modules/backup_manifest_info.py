@@ -24,6 +24,10 @@ options:
     description: Folder of the backup store.
     type: path
     required: true
+  state_path:
+    description: State folder. Where it is given, a set that was condemned there is not taken, nor one that is read
+      along with it.
+    type: path
   backup_set:
     description: V(latest) or the id of a set.
     type: str
@@ -98,6 +102,7 @@ EXAMPLES = r"""
 - name: assess | Choose the backup set
   platform3.recovery.backup_manifest_info:
     store_path: /opt/platform3/backups
+    state_path: /opt/platform3/recovery
     backup_set: latest
     environment: lab
     environment_id: lab-0123456789ab
@@ -192,7 +197,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Choose, then verify as far as asked."""
     given = module.params
     store = given["store_path"]
-    signed = SignedSets(store, given["trusted_signers"], check=given["verify"] != "none")
+    signed = SignedSets(store, given["trusted_signers"], given["verify"] != "none", given["state_path"])
     wanted = Wanted(
         backup_set=given["backup_set"],
         environment=given["environment"],
@@ -254,6 +259,7 @@ def main() -> None:
     run_module(
         {
             "store_path": {"type": "path", "required": True},
+            "state_path": {"type": "path"},
             "backup_set": {"type": "str", "default": "latest"},
             "environment": {"type": "str", "required": True},
             "environment_id": {"type": "str", "required": True},
