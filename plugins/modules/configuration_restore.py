@@ -6,13 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: configuration_restore
-short_description: Bring missing configuration files back from a backup set
+short_description: Bring missing configuration files back from a backup set, and compare
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
   - Writes those configuration files of the set that the host does not have. A file that is there is never overwritten;
     where it differs from the set's, that is said.
   - Where a file goes comes from the inventory, never from the set.
+  - Then every file of the set must be there, and an image of each service. A file or image that differs was changed
+    since the backup. It is named and never an error, for the host's own is the newer.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
@@ -52,6 +54,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+checks:
+  description: Each file and image, and what was found.
+  returned: always
+  type: list
+  elements: dict
 restored:
   description: Paths of the files that were written.
   returned: success
@@ -84,13 +91,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _configuration as configuration
 from ansible_collections.platform3.recovery.plugins.module_utils._backup_store import sync_folder, write_durable
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import COMPOSE_ARGUMENTS, compose_of
+from ansible_collections.platform3.recovery.plugins.module_utils._images import images_here
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._verification import damaged
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
-    """Compare, then write what is missing."""
+    """Write what is missing, then compare."""
     given = module.params
     layout = configuration.Layout(compose_of(given), tuple(given["paths"]))
     differences = configuration.compare_files(layout, given["artefacts"])
@@ -101,6 +110,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             put(one.path, content, configuration.mode_from(one.artefact))
     return {
         "changed": bool(missing),
+        "checks": compare(layout, given, bool(missing) and module.check_mode),
         "restored": [one.path for one in missing],
         "differing": [one.path for one in differences if one.state == configuration.KEPT],
         "incomplete": [
@@ -110,6 +120,24 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "bytes": sum(len(content) for content in contents),
         "diff": {"before": "", "after": "".join(f"{one.path}\n" for one in missing)},
     }
+
+
+def compare(layout: configuration.Layout, given: dict[str, Any], will_be_brought_back: bool) -> list[Check]:
+    """Checks of every file and image, all of them good; ChecksFailed PRC-242."""
+    differences = configuration.compare_files(layout, given["artefacts"])
+    checks = configuration.file_checks(differences, will_be_brought_back)
+    # Without its Compose files a project has no images to ask for.
+    if not will_be_brought_back:
+        here, _absent = images_here(layout.compose)
+        checks += configuration.image_checks(given["content"].get("images", {}), here)
+    return require(
+        checks,
+        "PRC-242",
+        "compare the host's configuration with the backup set",
+        "no data was changed by this",
+        "load the images that are missing (docker load, docker pull), or bring the files back from configuration/ in"
+        " the set, then go on with the same recovery_id",
+    )
 
 
 def read(set_path: str, difference: configuration.Difference) -> bytes:
