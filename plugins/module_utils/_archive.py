@@ -47,12 +47,16 @@ class Quota:
 
 @dataclass(frozen=True)
 class Entry:
-    """A member: name (relative, checked), bytes (0 for a folder), folder, offset of its content in the archive."""
+    """A member: name (relative, checked), bytes (0 for a folder), folder, offset of its content in the archive.
+
+    modified: its time in whole seconds since 1970.
+    """
 
     name: str
     bytes: int
     folder: bool
     offset: int
+    modified: int = 0
 
 
 class HashingReader:
@@ -199,7 +203,7 @@ class TarReader:
         if folder and size:
             raise ArchiveRefused(f"folder {name!r} has content")
         self._left, self._padding = size, -size % BLOCK_BYTES
-        return Entry(name, size, folder, self._offset)
+        return Entry(name, size, folder, self._offset, fields.modified)
 
     def _end(self) -> None:
         if self._exactly(BLOCK_BYTES) != _ZEROS:
@@ -214,6 +218,7 @@ class _Header:
     name: str
     size: int
     kind: bytes
+    modified: int
 
 
 def _header_fields(header: bytes) -> _Header:
@@ -224,7 +229,8 @@ def _header_fields(header: bytes) -> _Header:
     name = _text(header[:100])
     if header[257:263] == b"ustar\0" and header[345] != 0:
         name = f"{_text(header[345:500])}/{name}"
-    return _Header(name, _octal(header[124:136]), header[156:157])
+    modified = _octal(header[136:148]) if header[136:148].strip(b" \0") else 0
+    return _Header(name, _octal(header[124:136]), header[156:157], modified)
 
 
 def _text(field: bytes) -> str:
@@ -321,15 +327,24 @@ class TarWriter:
         self._sink.write(bytes(2 * BLOCK_BYTES))
 
 
-def copy_members(source: Source, target: TarWriter, quota: Quota, place: Callable[[str], str]) -> int:
+def copy_members(
+    source: Source,
+    target: TarWriter,
+    quota: Quota,
+    place: Callable[[str], str],
+    wanted: Callable[[Entry], bool] = lambda _entry: True,
+) -> int:
     """Copy the members that the allow-list lets through from an archive into another; returns how many files.
 
     place: the name in the target for a checked name in the source; raises ArchiveRefused for one that does not belong.
+    wanted: whether a member that belongs is copied.
     """
     files = 0
     reader = TarReader(source, quota)
     for entry in reader:
         name = safe_name(place(entry.name))
+        if not wanted(entry):
+            continue
         if entry.folder:
             target.folder(name)
         else:

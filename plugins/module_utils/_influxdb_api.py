@@ -18,11 +18,17 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Callable, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import Shard, iso, nanoseconds
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
+    NANOSECONDS,
+    Shard,
+    iso,
+    nanoseconds,
+)
 
 CHUNK_BYTES = 1 << 20
 PART_HEADER_BYTES = 16 << 10
@@ -264,6 +270,13 @@ class InfluxApi:
         answer = self.request("GET", "/health")
         self.read(answer)
         return answer.headers.get("X-Influxdb-Version") or "unknown"
+
+    def server_time(self) -> str:
+        """The server's clock, ISO 8601 in UTC, whole seconds."""
+        answer = self.request("GET", "/health")
+        self.read(answer)
+        at = parsedate_to_datetime(answer.headers["Date"])
+        return iso(int(at.timestamp()) * NANOSECONDS)
 
     def query(self, organisation_id: str, flux: str) -> list[dict[str, str]]:
         """Rows of a Flux script's results."""

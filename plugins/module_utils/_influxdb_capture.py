@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
+from urllib.parse import urlencode
 
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import (
     ArchiveFile,
@@ -31,6 +32,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._hashing import HashingWriter
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, InfluxApi, NotFound
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import Files, Increments, listed
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     BOLT_ARTEFACT,
     BUCKETS_ARTEFACT,
@@ -40,6 +42,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     Shard,
     bucket_contents,
     iso,
+    nanoseconds,
     shard_record,
     shards_of,
 )
@@ -48,6 +51,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._progress impor
 from ansible_collections.platform3.recovery.plugins.module_utils._tsm import NotTsm, newest_time
 
 SHARD_ATTEMPTS = 4
+# After that many a shard is taken whole: it needs no listing.
+INCREMENT_ATTEMPTS = 2
 ROUNDS = 5
 # Each attempt counts up to a moment four times further back: some writer is later than was thought.
 SETTLING_FACTOR = 4
@@ -56,22 +61,32 @@ BUSY_WARNING = "proceeding without cache contents"
 Record = dict[str, Any]
 
 
-def archive_newest(path: str, shard: Shard) -> int | None:
-    """The newest time in a shard's archive (deleted points included), None where it holds no points.
+@dataclass(frozen=True)
+class Held:
+    """What an archive of a shard holds: the newest time of a point (deleted ones included), its files."""
+
+    newest_ns: int | None
+    files: Files
+
+
+def held_by(path: str, shard: Shard) -> Held:
+    """What a shard's archive holds.
 
     Raises ArchiveRefused where the archive is cut off, holds strange members or a TSM file is damaged.
     """
     size = os.stat(path).st_size
-    newest = []
+    newest, files = [], {}
     with open(path, "rb") as walked, open(path, "rb") as looked_at:
         for entry in TarReader(ArchiveFile(walked, size), Quota(size)):
             shard.place(entry.name)
+            if not entry.folder:
+                files[entry.name[len(shard.prefix) + 1 :]] = entry.bytes, entry.modified
             if entry.name.endswith(".tsm"):
                 try:
                     newest.append(newest_time(looked_at, entry.offset, entry.bytes))
                 except NotTsm as error:
                     raise ArchiveRefused(f"{entry.name}: {error}") from error
-    return max((time_ns for time_ns in newest if time_ns is not None), default=None)
+    return Held(max((time_ns for time_ns in newest if time_ns is not None), default=None), files)
 
 
 def objection(before: Figures, after: Figures, archived_ns: int | None) -> str:
@@ -97,7 +112,7 @@ def settled_before(shard: Shard, now_ns: int, settle_seconds: float, attempt: in
 
 @dataclass
 class Capture:
-    """One backup. folder: the set's; organisations: bucket id -> organisation id, filled from the metadata."""
+    """One backup. folder: the set's; increments: what of a parent this backup need not copy again."""
 
     api: InfluxApi
     folder: str
@@ -105,6 +120,8 @@ class Capture:
     streams: int = 3
     settle_seconds: float = 60.0
     container: str | None = None
+    set_id: str = ""
+    increments: Increments = field(default_factory=Increments)
     clock: Callable[[], int] = time.time_ns
     manifest: list[Mapping[str, Any]] = field(default_factory=list)
     inventory: dict[str, list[str]] = field(default_factory=dict)
@@ -122,7 +139,11 @@ class Capture:
             if not self._take_metadata():
                 why = "users, tokens, buckets, tasks or dashboards were changed during each attempt"
                 continue
-            wanted = {shard.id: shard for shard in shards_of(self.manifest)}
+            now_ns = self.clock()
+            wanted = {shard.id: shard for shard in shards_of(self.manifest) if not shard.expired(now_ns)}
+            if not number:
+                found = {shard_id: self.increments.unchanged(shard) for shard_id, shard in wanted.items()}
+                self.records = {shard_id: record for shard_id, record in found.items() if record}
             missing = [shard for shard in wanted.values() if shard.id not in self.records or shard.id in again]
             if number and not missing:
                 self._forget(set(self.records) - set(wanted))
@@ -175,14 +196,18 @@ class Capture:
     def _take_shard(self, organisation_id: str, shard: Shard) -> None:
         api = self.api.another()
         why = ""
+        known = self.increments.known(shard)
         try:
             for attempt in range(SHARD_ATTEMPTS):
+                known = known if attempt < INCREMENT_ATTEMPTS else None
+                since = "?" + urlencode({"since": self.increments.since}) if known else ""
                 settled = settled_before(shard, self.clock(), self.settle_seconds, attempt)
                 before = api.figures(organisation_id, shard, settled)
                 try:
                     with HashingWriter(self._path(shard.artefact)) as archive:
-                        api.stream(f"/api/v2/backup/shards/{shard.id}", archive, self.progress.advance)
-                    archived = archive_newest(archive.path, shard)
+                        api.stream(f"/api/v2/backup/shards/{shard.id}{since}", archive, self.progress.advance)
+                    held = held_by(archive.path, shard)
+                    files, why = self.increments.live(shard, held.files) if known else (held.files, "")
                 except NotFound as error:
                     if before.newest_ns is None:
                         self._absent(shard, settled)
@@ -192,17 +217,25 @@ class Capture:
                 except ArchiveRefused as error:
                     why = f"its archive is damaged: {error}"
                     continue
-                why = objection(before, api.figures(organisation_id, shard, settled), archived)
+                times = [held.newest_ns, nanoseconds(known["held_to"]) if known and known["held_to"] else None]
+                held_to = max((time_ns for time_ns in times if time_ns is not None), default=None)
+                why = why or objection(before, api.figures(organisation_id, shard, settled), held_to)
                 if not why:
                     self.files[shard.artefact] = (archive.bytes, archive.sha256)
-                    self.records[shard.id] = shard_record(
-                        shard,
-                        settled_ns=settled,
-                        points=before.points,
-                        values=before.values,
-                        newest_ns=before.newest_ns,
-                        present=True,
-                    )
+                    self.records[shard.id] = {
+                        **shard_record(
+                            shard,
+                            settled_ns=settled,
+                            points=before.points,
+                            values=before.values,
+                            newest_ns=before.newest_ns,
+                            present=True,
+                        ),
+                        "base": "increment" if known else "full",
+                        "archives": [*(known["archives"] if known else ()), self.set_id],
+                        "files": listed(files),
+                        "held_to": None if held_to is None else iso(held_to),
+                    }
                     return
         finally:
             api.close()
@@ -219,16 +252,14 @@ class Capture:
         self._forget({shard.id})
         if os.path.exists(self._path(shard.artefact)):
             os.unlink(self._path(shard.artefact))
-        self.records[shard.id] = shard_record(
-            shard, settled_ns=settled, points=0, values=0, newest_ns=None, present=False
-        )
+        record = shard_record(shard, settled_ns=settled, points=0, values=0, newest_ns=None, present=False)
+        self.records[shard.id] = {**record, "base": "full", "archives": [], "files": [], "held_to": None}
 
     def _forget(self, shard_ids: set[int]) -> None:
         """Drop shards that the server has removed meanwhile."""
         for shard_id in shard_ids:
             artefact = (self.records.pop(shard_id, None) or {}).get("artefact")
-            if artefact:
-                self.files.pop(artefact, None)
+            if artefact and self.files.pop(artefact, None):
                 os.unlink(self._path(artefact))
 
     def _warned(self, since: int) -> bool:

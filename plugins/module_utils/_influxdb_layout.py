@@ -177,65 +177,96 @@ def recorded_shard(record: Mapping[str, Any]) -> Shard:
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a set: path relative to the set, bytes, sha256 and, for an archive, the shard it holds."""
+    """A file of a set: path relative to the set, bytes, sha256, and the set's folder where it is an older set."""
 
     path: str
     bytes: int
     sha256: str
-    shard: Shard | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class ShardSources:
+    """What a shard is restored from. archives: newest first, the last is a full one; files: name -> bytes of what it
+    must hold in the end, None where the one archive is all (a set that lists no files).
+    """
+
+    shard: Shard
+    archives: tuple[Source, ...]
+    files: Mapping[str, int] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all its archives."""
+        return sum(source.bytes for source in self.archives)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a restore does: the metadata files, the shard archives (largest first), and what is left out and why."""
+    """What a restore does: the metadata files, the shards (largest first), and what is left out and why."""
 
     bolt: Source
     sqlite: Source
-    shards: tuple[Source, ...]
+    shards: tuple[ShardSources, ...]
     expired: tuple[int, ...]
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """All files that are read."""
-        return (self.bolt, self.sqlite, *self.shards)
 
     @property
     def bytes(self) -> int:
         """Bytes of all files that are read."""
-        return sum(source.bytes for source in self.sources)
+        return self.bolt.bytes + self.sqlite.bytes + sum(one.bytes for one in self.shards)
 
 
-def restore_plan(content: Mapping[str, Any], artefacts: Iterable[Mapping[str, Any]], now_ns: int) -> Plan:
+def restore_plan(
+    content: Mapping[str, Any],
+    artefacts: Iterable[Mapping[str, Any]],
+    now_ns: int,
+    older: Iterable[Mapping[str, Any]] = (),
+) -> Plan:
     """What of a set to restore at now_ns. content: the set's components.influxdb; artefacts: the manifest's list.
 
-    Raises RecoveryError PRC-701 where an artefact of a shard is missing, or one belongs to no shard.
+    older: the sets that it builds on, as id, path and artefacts. Raises RecoveryError PRC-701 where an artefact of a
+    shard is missing, or one belongs to no shard.
     """
-    known = {str(one["path"]): one for one in artefacts if one["component"] == COMPONENT}
-
-    def source(path: str, shard: Shard | None = None) -> Source:
-        if path not in known:
-            raise _unmapped(f"{path} is not among the artefacts of the set")
-        return Source(path, int(known[path]["bytes"]), str(known[path]["sha256"]), shard)
-
-    wanted, expired = [], []
+    known = _sources(artefacts, "")
+    others = {str(one["id"]): _sources(one["artefacts"], str(one["path"])) for one in older}
+    wanted, expired, mapped = [], [], set()
     for record in content["shards"]:
         shard = recorded_shard(record)
         if record["artefact"] is None:
             continue
         if record["artefact"] != shard.artefact:
             raise _unmapped(f"shard {shard.id} names {record['artefact']!r} as its archive")
+        # The one that is none of the others is the set itself.
+        within = [others.get(str(one), known) for one in reversed(record.get("archives", [""]))]
+        mapped |= {shard.artefact} if known in within else set()
+        archives = tuple(_source(held, shard.artefact) for held in within)
         if shard.expired(now_ns):
             expired.append(shard.id)
         else:
-            wanted.append(source(shard.artefact, shard))
-    mapped = {str(record["artefact"]) for record in content["shards"]}
+            files = {str(name): int(size) for name, size, _at in record["files"]} if "files" in record else None
+            wanted.append(ShardSources(shard, archives, files))
     strangers = sorted(path for path in known if path.startswith("influxdb/shards/") and path not in mapped)
     if strangers:
         raise _unmapped(f"{strangers[0]} belongs to no shard of the set")
     if not wanted and not expired:
         raise _unmapped("it holds not one shard")
     wanted.sort(key=lambda one: one.bytes, reverse=True)
-    return Plan(source(BOLT_ARTEFACT), source(SQLITE_ARTEFACT), tuple(wanted), tuple(expired))
+    return Plan(_source(known, BOLT_ARTEFACT), _source(known, SQLITE_ARTEFACT), tuple(wanted), tuple(expired))
+
+
+def _sources(artefacts: Iterable[Mapping[str, Any]], folder: str) -> dict[str, Source]:
+    """The component's files of a set, by path."""
+    return {
+        str(one["path"]): Source(str(one["path"]), int(one["bytes"]), str(one["sha256"]), folder)
+        for one in artefacts
+        if one["component"] == COMPONENT
+    }
+
+
+def _source(held: Mapping[str, Source], path: str) -> Source:
+    if path not in held:
+        raise _unmapped(f"{path} is not among the artefacts of a set that it must be read from")
+    return held[path]
 
 
 def _unmapped(found: str) -> RecoveryError:

@@ -18,11 +18,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import (
     CHUNK_BYTES,
     ArchiveRefused,
+    Entry,
     HashingReader,
     Quota,
     TarWriter,
@@ -35,6 +37,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     COMPONENT,
     SQLITE_FILE,
     Plan,
+    Shard,
+    ShardSources,
     Source,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
@@ -44,9 +48,15 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 ORIGIN_FILE = ".restored_from"
 
 
-def origin_of(artefacts: Iterable[Mapping[str, Any]]) -> str:
-    """A digest that names the component's files in a set: the same for the same set, whenever it is restored."""
-    lines = sorted(f"{one['sha256']}  {one['path']}\n" for one in artefacts if one["component"] == COMPONENT)
+def origin_of(artefacts: Iterable[Mapping[str, Any]], older: Iterable[Mapping[str, Any]] = ()) -> str:
+    """A digest that names the component's files in a set, and in those that it builds on: the same whenever it is
+    restored.
+    """
+    every = [
+        *artefacts,
+        *({**file, "path": f"{one['id']}/{file['path']}"} for one in older for file in one["artefacts"]),
+    ]
+    lines = sorted(f"{one['sha256']}  {one['path']}\n" for one in every if one["component"] == COMPONENT)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -160,9 +170,11 @@ class Placement:
         self.worker.bash(
             'rm -rf "$1" "$2"; mkdir -m 0700 "$1"', self.folder, f"{ROOT}/swap-{self.worker.fence.recovery_id}"
         )
-        waiting: queue.SimpleQueue[Source] = queue.SimpleQueue()
-        for source in self.plan.sources:
-            waiting.put(source)
+        waiting: queue.SimpleQueue[Source | ShardSources] = queue.SimpleQueue()
+        waiting.put(self.plan.bolt)
+        waiting.put(self.plan.sqlite)
+        for sources in self.plan.shards:
+            waiting.put(sources)
         stop = threading.Event()
         with ThreadPoolExecutor(max_workers=self.streams) as pool:
             tasks = [pool.submit(self._unpack, waiting, stop) for _number in range(self.streams)]
@@ -175,7 +187,7 @@ class Placement:
         self.worker.mark_restored()
         return self.plan.bytes
 
-    def _unpack(self, waiting: queue.SimpleQueue[Source], stop: threading.Event) -> None:
+    def _unpack(self, waiting: queue.SimpleQueue[Source | ShardSources], stop: threading.Event) -> None:
         unpacking = Unpacking(self.worker, self.folder)
         try:
             while not stop.is_set():
@@ -184,25 +196,39 @@ class Placement:
                 except queue.Empty:
                     unpacking.close()
                     return
-                self._place(source, unpacking.tar)
+                if isinstance(source, ShardSources):
+                    self._place_shard(source, unpacking.tar, stop)
+                else:
+                    self._place(source, partial(self._place_metadata, source, unpacking.tar))
             unpacking.abort()
         except BaseException:
             stop.set()
             unpacking.abort()
             raise
 
-    def _place(self, source: Source, target: TarWriter) -> None:
-        path = os.path.join(self.set_path, source.path)
+    def _place_shard(self, sources: ShardSources, target: TarWriter, stop: threading.Event) -> None:
+        """The files that the shard's list names, each from the newest archive that holds it."""
+        keeping = Keeping(sources.shard, sources.files)
+        for source in sources.archives:
+            if stop.is_set():
+                return
+            self._place(source, partial(_copy_kept, sources.shard, source, keeping, target))
+        keeping.require_all()
+
+    def _place_metadata(self, source: Source, target: TarWriter, reader: HashingReader) -> None:
+        if source is self.plan.bolt and self.bolt_path is not None:
+            _copy_file(self.bolt_path, BOLT_FILE, target)
+        else:
+            name = BOLT_FILE if source is self.plan.bolt else SQLITE_FILE
+            target.file(name, source.bytes, iter(lambda: reader.read(CHUNK_BYTES), b""))
+
+    def _place(self, source: Source, copy: Callable[[HashingReader], object]) -> None:
+        """Read a file of a set once, whole, and compare it with the manifest."""
+        path = os.path.join(source.folder or self.set_path, source.path)
         try:
             with open(path, "rb", buffering=0) as stream:
                 reader = HashingReader(stream, self.progress.advance)
-                if source.shard is not None:
-                    copy_members(reader, target, Quota(source.bytes), source.shard.place)
-                elif source is self.plan.bolt and self.bolt_path is not None:
-                    _copy_file(self.bolt_path, BOLT_FILE, target)
-                else:
-                    name = BOLT_FILE if source is self.plan.bolt else SQLITE_FILE
-                    target.file(name, source.bytes, iter(lambda: reader.read(CHUNK_BYTES), b""))
+                copy(reader)
                 found = reader.finish()
         except ArchiveRefused as error:
             raise damaged("PRC-707", path, str(error)) from error
@@ -221,6 +247,46 @@ class Placement:
             f'ls -A "{ROOT}/quarantine/$1" 2>/dev/null || true', self.worker.fence.recovery_id
         ).stdout
         return bool(listed.strip())
+
+
+class Keeping:
+    """Which members of a shard's archives are kept, newest archive first: those on its list, each once.
+
+    files: name -> bytes, None where there is no list and all are kept.
+    """
+
+    def __init__(self, shard: Shard, files: Mapping[str, int] | None) -> None:
+        self._shard = shard
+        self._listed = files
+        self._left = dict(files or {})
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether to keep a member; RecoveryError PRC-751 where it has another size than on the list."""
+        name = entry.name[len(self._shard.prefix) + 1 :]
+        if self._listed is None or entry.folder:
+            return True
+        size = self._left.pop(name, None)
+        if size is not None and size != entry.bytes:
+            raise self._refused(f"{name} has {entry.bytes} bytes where {size} are listed")
+        return size is not None
+
+    def require_all(self) -> None:
+        """RecoveryError PRC-751 unless every file on the list came."""
+        if self._left:
+            raise self._refused(f"{', '.join(sorted(self._left)[:3])} is in no archive of the chain")
+
+    def _refused(self, found: str) -> RecoveryError:
+        return RecoveryError(
+            "PRC-751",
+            f"restore shard {self._shard.id} of bucket {self._shard.bucket_id} along its chain",
+            found,
+            "the live data was not touched; what had been unpacked beside it is not used",
+            "choose another backup set (recovery_backup_set), and keep this one for the investigation",
+        )
+
+
+def _copy_kept(shard: Shard, source: Source, keeping: Keeping, target: TarWriter, reader: HashingReader) -> None:
+    copy_members(reader, target, Quota(source.bytes), shard.place, keeping.wants)
 
 
 def _copy_file(path: str, name: str, target: TarWriter) -> None:

@@ -15,6 +15,8 @@ description:
     endpoints of the server are not used, because they bring deleted points back and change bucket ids.
   - Each byte is read once. What is unpacked passes an allow-list (regular files and folders below the shard's own
     folder), and every file's SHA-256 is compared before anything is exchanged.
+  - A set that builds on others is unpacked newest first, and of each shard only the files on its newest list are kept.
+    Where one of them is in no archive, or has another size, nothing is exchanged.
   - Shards past their bucket's retention are left out, since the server would delete them at once.
   - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it answers.
   - An operator token that was renewed since the backup is set again in the metadata before the server starts.
@@ -64,6 +66,25 @@ options:
     type: list
     elements: dict
     required: true
+  older:
+    description: Sets that this one builds on, oldest first.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: Id of the set.
+        type: str
+        required: true
+      path:
+        description: Its folder.
+        type: path
+        required: true
+      artefacts:
+        description: Its artefacts of InfluxDB.
+        type: list
+        elements: dict
+        required: true
   streams:
     description: Archives unpacked at once.
     type: int
@@ -90,9 +111,10 @@ EXAMPLES = r"""
     url: http://127.0.0.1:8086
     token: "{{ influxdb_token }}"
     organisation: forex-trading
-    set_path: "{{ recovery_set.path }}"
-    content: "{{ recovery_set.manifest.components.influxdb }}"
-    artefacts: "{{ recovery_set.manifest.artefacts }}"
+    set_path: "{{ recovery_set.components.influxdb.path }}"
+    content: "{{ recovery_set.components.influxdb.content }}"
+    artefacts: "{{ recovery_set.components.influxdb.artefacts }}"
+    older: "{{ recovery_set.components.influxdb.older }}"
 """
 
 RETURN = r"""
@@ -172,6 +194,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "set_path": {"type": "path", "required": True},
     "content": {"type": "dict", "required": True},
     "artefacts": {"type": "list", "elements": "dict", "required": True},
+    "older": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "id": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "artefacts": {"type": "list", "elements": "dict", "required": True},
+        },
+    },
     "streams": {"type": "int", "default": 2},
     "start_timeout_seconds": {"type": "int", "default": 600},
 }
@@ -246,7 +278,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given, content = module.params, module.params["content"]
     os.umask(0o077)
     parts = Parts()
-    plan = restore_plan(content, given["artefacts"], time.time_ns())
+    plan = restore_plan(content, given["artefacts"], time.time_ns(), given["older"])
     organisation = organisation_id(content, given["organisation"])
     result = {
         "changed": True,
@@ -272,7 +304,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             worker,
             plan,
             given["set_path"],
-            origin_of(given["artefacts"]),
+            origin_of(given["artefacts"], given["older"]),
             Progress(given["progress_path"]),
             streams=given["streams"],
         )

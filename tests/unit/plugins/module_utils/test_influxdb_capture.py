@@ -16,7 +16,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, NotFound
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_capture import (
     Capture,
-    archive_newest,
+    held_by,
     objection,
     require_buckets,
     settled_before,
@@ -197,11 +197,11 @@ def test_a_strange_archive_is_refused(tmp_path: Path) -> None:
     """Another shard's files, or a TSM file that is none."""
     path = tmp_path / "1.tar"
     path.write_bytes(shard_archive(7))
-    assert archive_newest(str(path), SHARD) == 7
+    assert held_by(str(path), SHARD).newest_ns == 7
     for data in (shard_archive(7, shard=2), shard_archive(7).replace(b"\x16\xd1\x16\xd1", b"XXXX"), b""):
         path.write_bytes(data)
         with pytest.raises(ArchiveRefused):
-            archive_newest(str(path), SHARD)
+            held_by(str(path), SHARD)
 
 
 @pytest.mark.parametrize(("name", "found"), [("other", "no such bucket"), ("empty", "holds no points")])

@@ -150,7 +150,8 @@ def test_a_record_with_an_impossible_name_is_refused(change: dict[str, Any]) -> 
 def test_the_plan_names_every_file_that_is_read() -> None:
     """Metadata and shards; nothing for a shard without files."""
     plan = restore_plan(content(), artefacts(), NOW)
-    assert [source.path for source in plan.sources] == [
+    sources = (plan.bolt, plan.sqlite, *plan.shards[0].archives)
+    assert [source.path for source in sources] == [
         "influxdb/influxd.bolt",
         "influxdb/influxd.sqlite",
         "influxdb/shards/1.tar",
