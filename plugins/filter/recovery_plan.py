@@ -70,7 +70,7 @@ def recovery_plan(
     for component in ("postgresql", "redis", "influxdb", "app_services"):
         host = groups[component][0]
         found[component] = dict(hostvars[host].get(f"__{component}_preflight") or {})
-        wal = hostvars[host].get(f"__{component}_wal")
-        if wal:
-            found[component]["recovery_point"] = wal.get("recovery_point")
+        reach = hostvars[host].get(f"__{component}_wal") or hostvars[host].get(f"__{component}_log")
+        if reach:
+            found[component]["recovery_point"] = reach.get("recovery_point")
     return plan_lines(found, chosen, objectives, dict(inputs))

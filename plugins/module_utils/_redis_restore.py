@@ -23,6 +23,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys imp
     DROP_LUA,
     Count,
     add,
+    coarsen,
     compare,
     parse_count,
     subtract,
@@ -113,28 +114,70 @@ def cannot_restore(snapshot: Snapshot, code: str, found: str, next_step: str) ->
 
 
 def restore_beside(
-    worker: VolumeWorker, snapshot: Snapshot, patterns: Sequence[Mapping[str, Any]], progress: Progress
+    worker: VolumeWorker,
+    snapshot: Snapshot,
+    patterns: Sequence[Mapping[str, Any]],
+    warnings: Sequence[str],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Make restore-<recovery_id>/ whole from the snapshot, and leave it marked; what a half run left is done again.
 
-    Gives the record of it: recovery_id, sha256, recovery_point, keys (expected from now on), dropped, checks, parts
-    (seconds).
+    Gives the record of it: recovery_id, log (name of the life that begins here, for the shipper), sha256, source,
+    recovery_point, keys (expected from now on), dropped, checks, bytes, warnings, parts (seconds). warnings: what is
+    known already that the report must say.
     """
-    folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
-    log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
     began = time.monotonic()
-    prepared = worker.bash(_PREPARE, folder, f"{ROOT}/swap-{worker.fence.recovery_id}", *log)
-    _require_version(prepared.stdout, worker.image, snapshot)
+    folder, log = prepare(worker, snapshot)
     progress.start("copy the snapshot", snapshot.bytes)
     _copy(worker, snapshot, f"{folder}/{log[0]}/{log[1]}.1.base.rdb", progress)
     copied = time.monotonic()
 
     progress.start("load the snapshot and count its keys")
-    scratch = [folder, snapshot.settings["dbfilename"], snapshot.settings["databases"], *log, "yes"]
+    loaded = load(worker, snapshot, patterns, snapshot.content["keys"])
+    record = {
+        **identity(worker, snapshot, "snapshot"),
+        "recovery_point": snapshot.content["recovery_point"],
+        **loaded,
+        "bytes": snapshot.bytes,
+        "warnings": list(warnings),
+    }
+    return finish(worker, snapshot, record, {"copy": copied - began}, copied)
+
+
+def identity(worker: VolumeWorker, snapshot: Snapshot, source: str) -> dict[str, Any]:
+    """What a record says of whose data it describes."""
+    fence = worker.fence
+    log = f"{fence.recovery_id}-{fence.epoch}"
+    return {"recovery_id": fence.recovery_id, "log": log, "sha256": snapshot.sha256, "source": source}
+
+
+def prepare(worker: VolumeWorker, snapshot: Snapshot) -> tuple[str, list[str]]:
+    """Make the empty folder to restore into; gives it, and the names of the log's folder and of the log."""
+    folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
+    log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
+    prepared = worker.bash(_PREPARE, folder, f"{ROOT}/swap-{worker.fence.recovery_id}", *log)
+    _require_version(prepared.stdout, worker.image, snapshot)
+    return folder, log
+
+
+def load(
+    worker: VolumeWorker,
+    snapshot: Snapshot,
+    patterns: Sequence[Mapping[str, Any]],
+    wanted: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """Load what lies in the restore folder in a scratch server, count, drop what is stale by nature.
+
+    wanted: the keys that must be there; None where nobody counted before. Gives keys (expected from now on), dropped
+    and checks of a record, and counted, the number of keys before any was dropped.
+    """
+    scratch = [f"{ROOT}/restore-{worker.fence.recovery_id}", snapshot.settings["dbfilename"]]
+    scratch += [snapshot.settings[name] for name in ("databases", "appenddirname", "appendfilename")]
     pairs = [text for one in patterns for text in (str(one["db"]), str(one["pattern"]))]
     script = START_SCRATCH + COUNT_SCRATCH + (_DROP if pairs else "")
-    first, *rounds = _scratch(worker, snapshot, script, [*scratch, COUNT_LUA, DROP_LUA, *pairs]).splitlines()
-    expected: Count = {name: dict(entry) for name, entry in snapshot.content["keys"].items()}
+    first, *rounds = _scratch(worker, snapshot, script, [*scratch, "yes", COUNT_LUA, DROP_LUA, *pairs]).splitlines()
+    counted = parse_count(first)[1]
+    expected: Count = {name: dict(entry) for name, entry in (counted if wanted is None else wanted).items()}
     checks = _compare(snapshot, expected, first)
     dropped: Count = {}
     if pairs:
@@ -142,24 +185,28 @@ def restore_beside(
             dropped = add(dropped, parse_count(line)[1])
         expected = subtract(expected, dropped)
         checks = _compare(snapshot, expected, rounds[-1])
-    loaded = time.monotonic()
-
-    record = {
-        "recovery_id": worker.fence.recovery_id,
-        "sha256": snapshot.sha256,
-        "recovery_point": snapshot.content["recovery_point"],
-        "keys": expected,
+    return {
+        "keys": coarsen(expected),
         "dropped": {name: total(entry) for name, entry in dropped.items()},
         "checks": checks,
+        "counted": sum(total(entry) for entry in counted.values()),
     }
+
+
+def finish(
+    worker: VolumeWorker, snapshot: Snapshot, record: dict[str, Any], parts: dict[str, float], began: float
+) -> dict[str, Any]:
+    """End the scratch server, see that its log is whole, leave record beside the data and mark it as restored.
+
+    began: monotonic time at which loading began. Gives the record with the seconds of its parts.
+    """
+    log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
+    loaded = time.monotonic()
+    folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
     _scratch(worker, snapshot, _FINISH, [folder, *log], stdin=json.dumps(record))
     worker.mark_restored()
-    record["parts"] = {
-        "copy": round(copied - began, 3),
-        "load": round(loaded - copied, 3),
-        "finish": round(time.monotonic() - loaded, 3),
-    }
-    return record
+    seconds = {**parts, "load": loaded - began, "finish": time.monotonic() - loaded}
+    return {**record, "parts": {name: round(value, 3) for name, value in seconds.items()}}
 
 
 def read_record(worker: VolumeWorker, folder: str) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
 START_SCRATCH = f"""
 redis-server --port 0 --unixsocket {SCRATCH_SOCKET} --dir "$1" --dbfilename "$2" --databases "$3" \
   --appendonly "$6" --save '' --appenddirname "$4" --appendfilename "$5" --aof-timestamp-enabled yes \
+  --aof-load-truncated no \
   >{SCRATCH_LOG} 2>&1 </dev/null &
 pid=$!
 until [ "$(redis-cli -s {SCRATCH_SOCKET} PING 2>/dev/null)" = PONG ]; do

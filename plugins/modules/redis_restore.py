@@ -6,11 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: redis_restore
-short_description: Restore Redis from the snapshot of a backup set and start it
+short_description: Restore Redis from a backup set or from its shipped log and start it
 description:
-  - Copies the RDB beside the live data and compares its hash, loads it in a scratch server without a network, compares
-    the keys of each database net of expiry, drops cached keys that are stale by nature, and turns it into an
-    append-only data set. A server that has the append-only log on ignores an RDB and starts empty.
+  - Takes the newest shipped generation of the append-only log where it reaches further than the set's snapshot. Copies
+    it beside the live data, checks it with C(redis-check-aof), cuts an end that was being written and says so, loads it
+    in a scratch server without a network and counts its keys. It bears no signature, which is said as well.
+  - Else copies the snapshot beside the live data and compares its hash, loads it so and compares the keys of each
+    database net of expiry. It becomes the base of an append-only log, because a server that has the log on ignores a
+    snapshot and starts empty.
+  - Drops cached keys that are stale by nature.
   - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it serves.
   - Goes on where an earlier run with the same recovery id ended.
 version_added: 0.1.0
@@ -81,6 +85,21 @@ options:
     description: The manifest's component C(redis), as RV(platform3.recovery.redis_backup#module:content).
     type: dict
     required: true
+  log_path:
+    description: Folder of the store's shipped logs; none are looked for where it is left out.
+    type: path
+  restore_from:
+    description: The newest of snapshot and log, or the V(snapshot) alone.
+    type: str
+    choices: [newest, snapshot]
+    default: newest
+  log:
+    description:
+      - Whether a log that cannot be used ends the restore (V(required)), or the snapshot is taken instead and a warning
+        says what that loses (V(preferred)).
+    type: str
+    choices: [required, preferred]
+    default: preferred
   cache_patterns:
     description: Keys that are dropped because a restored value is out of date by nature, as database and glob pattern.
     type: list
@@ -115,15 +134,25 @@ EXAMPLES = r"""
     set_path: "{{ recovery_set.path }}"
     artefact: "{{ recovery_set.manifest.artefacts | selectattr('component', 'eq', 'redis') | first }}"
     content: "{{ recovery_set.manifest.components.redis }}"
+    log_path: /opt/platform3/backups/aof
     cache_patterns:
       - {db: 1, pattern: "price:*"}
 """
 
 RETURN = r"""
 recovery_point:
-  description: Instant of the newest data restored (UTC).
+  description: Instant of the newest data restored (UTC); of a log, the second of its newest command.
   returned: success
   type: str
+source:
+  description: What was restored, C(log) or C(snapshot).
+  returned: success
+  type: str
+warnings_found:
+  description: What was cut of the log, why the snapshot was taken instead of it, and that the log bears no signature.
+  returned: success
+  type: list
+  elements: str
 expected_keys:
   description: Keys to expect per database from now on, without those that were dropped.
   returned: success
@@ -163,24 +192,26 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore import (
-    Snapshot,
-    cannot_restore,
-    read_record,
-    restore_beside,
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_bring_back import bring_back
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import (
+    LOG_ARGUMENTS,
+    LOG_MOUNT,
+    choose_source,
+    look_without_volume,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore import Snapshot, cannot_restore
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import (
     SERVER_ARGUMENTS,
     server_of,
     wait_until_serving,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA, ROOT, VolumeWorker
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
     **COMPOSE_ARGUMENTS,
     **SERVER_ARGUMENTS,
+    **LOG_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "volume": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
@@ -219,37 +250,27 @@ def snapshot_of(parameters: dict[str, Any]) -> Snapshot:
     return snapshot
 
 
-def bring_back(module: AnsibleModule, worker: VolumeWorker, snapshot: Snapshot) -> dict[str, Any]:
-    """Restore beside and exchange, or as much of it as an earlier run left to do; gives the record."""
-    state = worker.swap_state()
-    if state in ("rolling_back", "rolled_back"):
-        raise cannot_restore(
-            snapshot,
-            "PRC-609",
-            f"{worker.fence.recovery_id} was rolled back in this volume",
-            "start a new recovery (without recovery_id)",
-        )
-    folder = DATA if state in ("swapping", "swapped") else f"{ROOT}/restore-{worker.fence.recovery_id}"
-    record = read_record(worker, folder) if state else None
-    if state == "swapping" and record is None:
-        # The exchange itself was still to come.
-        record = read_record(worker, f"{ROOT}/restore-{worker.fence.recovery_id}")
-    ours = record is not None and record["recovery_id"] == worker.fence.recovery_id
-    same = record is not None and ours and record["sha256"] == snapshot.sha256
-    if state in ("swapping", "swapped") and not same:
-        found = "from another backup set" if ours else "and something else has replaced them since"
-        raise cannot_restore(
-            snapshot,
-            "PRC-609",
-            f"{worker.fence.recovery_id} has already put its data into this volume, {found}",
-            "ask for the backup set that this recovery began with, or start a new recovery (without recovery_id)",
-        )
-    if record is None or not same:
-        progress = Progress(module.params["progress_path"])
-        record = restore_beside(worker, snapshot, module.params["cache_patterns"], progress)
-        record["bytes"] = snapshot.bytes
-    worker.swap_in()
-    return record
+def diff_of(given: dict[str, Any], volume: str | None, after: str) -> dict[str, str]:
+    """What becomes of the volume."""
+    return {
+        "before": f"volume {given['volume']}: {'kept in quarantine' if volume else 'absent'}\n",
+        "after": f"volume {given['volume']}: {after}\n",
+    }
+
+
+def would_restore(given: dict[str, Any], snapshot: Snapshot, volume: str | None) -> dict[str, Any]:
+    """The module's result in check mode."""
+    point = snapshot.content["recovery_point"]
+    look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
+    source = choose_source(given, point, look)
+    point = (source.log and source.log.recovery_point) or point
+    return {
+        "changed": True,
+        "diff": diff_of(given, volume, f"{'log' if source.log else snapshot.path}, {point}"),
+        "recovery_point": point,
+        "source": "log" if source.log else "snapshot",
+        "warnings_found": list(source.warnings),
+    }
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -257,13 +278,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     snapshot = snapshot_of(given)
     compose, fence = compose_of(given), fence_of(module)
-    volume = find_volume(compose.project, given["volume"])
-    diff = {
-        "before": f"volume {given['volume']}: {'kept in quarantine' if volume else 'absent'}\n",
-        "after": f"volume {given['volume']}: {snapshot.path}, {snapshot.content['recovery_point']}\n",
-    }
+    volume = had = find_volume(compose.project, given["volume"])
     if module.check_mode:
-        return {"changed": True, "diff": diff, "recovery_point": snapshot.content["recovery_point"]}
+        return would_restore(given, snapshot, volume)
     if volume is None:
         compose.create([given["service"]])
         volume = find_volume(compose.project, given["volume"])
@@ -275,8 +292,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             "nothing was changed",
             "compare redis_volume with the volumes in the Compose file",
         )
-    with VolumeWorker("redis", volume, given["image"], given["environment_id"], fence) as worker:
-        record = bring_back(module, worker, snapshot)
+    # The engine would make a folder that is not there.
+    logs = given["log_path"] and os.path.isdir(given["log_path"])
+    mounts = [f"{given['log_path']}:{LOG_MOUNT}:ro"] if logs else []
+    with VolumeWorker("redis", volume, given["image"], given["environment_id"], fence, mounts) as worker:
+        record = bring_back(given, worker, snapshot)
         quarantined = bool(
             worker.bash('ls -A "$1" 2>/dev/null || true', f"{ROOT}/quarantine/{fence.recovery_id}").stdout
         )
@@ -285,8 +305,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     wait_until_serving(server_of(given), given["start_timeout_seconds"]).close()
     return {
         "changed": True,
-        "diff": diff,
+        "diff": diff_of(given, had, f"{record['source']}, {record['recovery_point']}"),
         "recovery_point": record["recovery_point"],
+        "source": record["source"],
+        "warnings_found": record["warnings"],
         "expected_keys": record["keys"],
         "dropped": record["dropped"],
         "checks": record["checks"],

@@ -41,7 +41,8 @@ class OldProcedure:
         override.write_text(json.dumps(WITHOUT_LOG), encoding="utf-8")
         self._compose = lab.compose("-f", str(override))
         services = subprocess.run([*self._compose, "config", "--services"], capture_output=True, text=True, check=True)
-        self._services = [name for name in services.stdout.split() if name not in (*DATASTORES, "wal-receiver")]
+        beside = (*DATASTORES, "wal-receiver", "aof-shipper")
+        self._services = [name for name in services.stdout.split() if name not in beside]
         self._api = InfluxApi(lab.facts["influxdb_url"], lab.secret("influxdb_token"), 60)
         self._dump = one_of(backup_set, "postgresql/*.custom")
         self._rdb = one_of(backup_set, "redis/*.rdb")

@@ -3,215 +3,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
-ROOT = Path(__file__).resolve().parents[2]
-IMAGE = "platform3/redis:8"
-PERSISTENT, SESSIONS, PRICES, CANDLES = 3000, 2000, 5400, 700
-MODULES = "ansible_collections.platform3.recovery.plugins.modules"
-
-
-def docker(*arguments: str, check: bool = True) -> str:
-    """stdout of a docker command."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Platform:
-    """One Redis under a Compose project of its own, its secrets, and a backup set."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.id = f"test-{secrets.token_hex(6)}"
-        self.port = free_port()
-        self.password = secrets.token_hex(12)
-        self.set_path = folder / "20261123T051700Z"
-        self.set_path.mkdir()
-        acl = folder / "acl"
-        acl.mkdir()
-        (acl / "users.acl").write_text(
-            f"user default off resetpass ~* &* +@all\nuser forex_admin on >{self.password} ~* &* +@all\n"
-        )
-        shutil.copy(ROOT / "lab/config/redis/redis.conf", folder / "redis.conf")
-        label = {"platform3.recovery.environment": self.id}
-        service = {
-            "image": IMAGE,
-            "labels": label,
-            "container_name": self.id,
-            "ports": [f"127.0.0.1:{self.port}:6379"],
-            "environment": {"PLATFORM3_ENVIRONMENT_ID": self.id},
-            "volumes": [
-                "redis-data:/var/lib/platform3",
-                f"{folder}/redis.conf:/etc/platform3/redis.conf:ro",
-                f"{acl}:/etc/platform3/acl:ro",
-            ],
-        }
-        compose = {"services": {"redis": service}, "volumes": {"redis-data": {"labels": label}}}
-        compose["networks"] = {"default": {"labels": label}}
-        (folder / "compose.yaml").write_text(json.dumps(compose))
-        os.chmod(folder, 0o755)
-
-    @property
-    def volume(self) -> str:
-        """The engine's name of the volume."""
-        return f"{self.id}_redis-data"
-
-    def compose(self, *arguments: str) -> str:
-        """Run Compose on the project."""
-        return docker("compose", "-p", self.id, "-f", f"{self.folder}/compose.yaml", *arguments)
-
-    def start(self) -> redis.Redis:
-        """A new, empty, serving Redis."""
-        self.compose("run", "--rm", "redis", "initialise")
-        self.compose("up", "--detach")
-        return self.client()
-
-    def client(self, db: int = 0) -> redis.Redis:
-        """A client of the server, once it serves."""
-        client = redis.Redis(
-            port=self.port, username="forex_admin", password=self.password, db=db, decode_responses=True
-        )
-        for _ in range(200):
-            try:
-                client.ping()
-                return client
-            except redis.exceptions.ConnectionError:
-                time.sleep(0.05)
-        raise AssertionError(docker("logs", self.id))
-
-    def lose(self) -> None:
-        """Kill the server; container and volume are gone."""
-        docker("kill", self.id)
-        docker("rm", "--force", self.id)
-        docker("volume", "rm", self.volume)
-
-    def clean(self) -> None:
-        """Everything this platform made goes away."""
-        names = docker("ps", "--all", "--quiet", "--filter", f"label=platform3.recovery.environment={self.id}").split()
-        if names:
-            docker("rm", "--force", "--volumes", *names, check=False)
-        self.compose("down", "--volumes")
-
-    def argv(self, name: str, arguments: dict[str, Any]) -> list[str]:
-        """The command line that runs a module as Ansible does, its input in a file."""
-        given = self.folder / f"{name}-{secrets.token_hex(4)}.json"
-        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-        return [sys.executable, "-m", f"{MODULES}.{name}", str(given)]
-
-    def environment(self) -> dict[str, str]:
-        """The environment a module is started in."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
-
-    def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """A module's result."""
-        done = subprocess.run(
-            self.argv(name, arguments), capture_output=True, text=True, check=False, env=self.environment()
-        )
-        assert done.stdout.strip(), done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-    def login(self) -> dict[str, Any]:
-        """The inputs that name the server."""
-        return {"port": self.port, "user": "forex_admin", "password": self.password}
-
-    def backup(self) -> dict[str, Any]:
-        """The result of redis_backup."""
-        result = self.run(
-            "redis_backup",
-            {
-                **self.login(),
-                "fence": {"recovery_id": "backup-1", "epoch": 1},
-                "container": self.id,
-                "image": IMAGE,
-                "environment_id": self.id,
-                "set_path": str(self.set_path),
-                "set_id": self.set_path.name,
-            },
-        )
-        assert not result.get("failed"), result
-        return result
-
-    def restore_input(self, backup: dict[str, Any], epoch: int = 2, recovery_id: str = "r1") -> dict[str, Any]:
-        """The inputs of redis_restore."""
-        artefact = {name: backup["artefacts"][0][name] for name in ("path", "bytes", "sha256")}
-        return {
-            **self.login(),
-            "fence": {"recovery_id": recovery_id, "epoch": epoch},
-            "compose": {"project": self.id, "directory": str(self.folder), "files": ["compose.yaml"]},
-            "service": "redis",
-            "volume": "redis-data",
-            "image": IMAGE,
-            "environment_id": self.id,
-            "set_path": str(self.set_path),
-            "artefact": artefact,
-            "content": backup["content"],
-            "cache_patterns": [{"db": 1, "pattern": "price:*"}],
-        }
-
-    def verify(self, backup: dict[str, Any], expected_keys: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The result of redis_verify_info."""
-        given: dict[str, Any] = {
-            **self.login(),
-            "fence": {"recovery_id": "r1", "epoch": 2},
-            "content": backup["content"],
-        }
-        return self.run("redis_verify_info", given | ({"expected_keys": expected_keys} if expected_keys else {}))
-
-    def in_volume(self, script: str) -> str:
-        """stdout of a bash script run over the volume, which need not be served."""
-        return docker(
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "--volume",
-            f"{self.volume}:/var/lib/platform3",
-            IMAGE,
-            "bash",
-            "-euc",
-            script,
-        )
-
-
-def seed(platform: Platform) -> None:
-    """Keys with and without a time to live in two databases."""
-    pipeline = platform.client(0).pipeline(transaction=False)
-    for n in range(SESSIONS):
-        pipeline.hset(f"session:{n}", mapping={"user_id": n, "username": f"trader{n}"})
-        pipeline.expire(f"session:{n}", 3600 + n * 30)
-    for n in range(PERSISTENT):
-        pipeline.set(f"setting:{n}", "v" * 40)
-    pipeline.execute()
-    pipeline = platform.client(1).pipeline(transaction=False)
-    for n in range(PRICES):
-        pipeline.hset(f"price:{n}", mapping={"bid": 1.1, "ask": 1.2, "at": "2026-11-23T05:17:00Z"})
-        if n % 3 == 0:
-            pipeline.expire(f"price:{n}", 3600 + n)
-    for n in range(CANDLES):
-        pipeline.set(f"candle:EURUSD:{n}", "x" * 60, ex=7200 if n % 2 else None)
-    pipeline.execute()
+from tests.integration.redis_stage import (
+    CANDLES,
+    IMAGE,
+    PERSISTENT,
+    PRICES,
+    SESSIONS,
+    Platform,
+    docker,
+    seed,
+)
 
 
 @pytest.fixture
@@ -309,7 +117,7 @@ def test_a_plain_copy_of_the_snapshot_would_come_up_empty(platform: Platform) ->
     """The trap that the restore goes around: with the log on, Redis ignores dump.rdb."""
     backup = platform.backup()
     platform.lose()
-    platform.compose("up", "--no-start")
+    platform.compose("up", "--no-start", "redis")
     container = docker(
         "create",
         "--volume",
@@ -324,7 +132,7 @@ def test_a_plain_copy_of_the_snapshot_would_come_up_empty(platform: Platform) ->
     )
     copied = platform.in_volume("stat -c %s /var/lib/platform3/data/dump.rdb")
     assert int(copied) == backup["artefacts"][0]["bytes"]
-    platform.compose("up", "--detach")
+    platform.compose("up", "--detach", "redis")
     assert sizes(platform) == (0, 0)
 
 
@@ -415,5 +223,5 @@ def test_a_wrong_password_a_foreign_path_and_another_version_are_named(platform:
     docker("rm", "--force", platform.id)
     other = platform.run("redis_restore", given)
     assert other["failed"] and other["error"]["code"] == "PRC-602", other
-    platform.compose("up", "--detach")
+    platform.compose("up", "--detach", "redis")
     assert sizes(platform) == (WHOLE[0], WHOLE[1] + PRICES)

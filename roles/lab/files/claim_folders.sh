@@ -25,8 +25,8 @@ claim() {
 
 claim "$store"
 claim "$state"
-# uid 999 is postgres in the image.
-for folder in pgbackrest wal-stream; do
+# uid 999 is the datastore's user in its image.
+for folder in pgbackrest wal-stream aof; do
   [ -d "$store/$folder" ] || install -d -m 0750 -o 999 -g 999 "$store/$folder"
 done
 mkdir -p "$store/fence"

@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: redis_log_info
+short_description: Find out, before anything is touched, how far Redis can be recovered
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - Reads the shipped append-only logs in one read-only container and says whether the newest of them or the set's
+    snapshot reaches further.
+  - It fails where a log is required and none can be used.
+extends_documentation_fragment:
+  - platform3.recovery.step
+options:
+  image:
+    description: Image of the server.
+    type: str
+    required: true
+  environment_id:
+    description: Id of the environment.
+    type: str
+    required: true
+  content:
+    description: The part C(components.redis) of the set's manifest.
+    type: dict
+    required: true
+  snapshot_bytes:
+    description: Size of the set's snapshot.
+    type: int
+    required: true
+  log_path:
+    description: Folder of the store's shipped logs; none are looked for where it is left out.
+    type: path
+  restore_from:
+    description: The newest of snapshot and log, or the V(snapshot) alone.
+    type: str
+    choices: [newest, snapshot]
+    default: newest
+  log:
+    description: Whether a log that cannot be used is an error (V(required)), or the snapshot is taken (V(preferred)).
+    type: str
+    choices: [required, preferred]
+    default: preferred
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is changed in any mode.
+"""
+
+EXAMPLES = r"""
+- name: assess | See how far the log of Redis reaches
+  platform3.recovery.redis_log_info:
+    fence: "{{ recovery_fence }}"
+    image: platform3/redis:8
+    environment_id: lab-0123456789ab
+    content: "{{ recovery_set.manifest.components.redis }}"
+    snapshot_bytes: 1048576
+    log_path: /opt/platform3/backups/aof
+"""
+
+RETURN = r"""
+source:
+  description: What Redis will be restored from, C(log) or C(snapshot).
+  type: str
+  returned: success
+reason:
+  description: Why, as a clause.
+  type: str
+  returned: success
+recovery_point:
+  description: The instant that will be reached.
+  type: str
+  returned: success
+needed_bytes:
+  description: Room that the restore takes beside the old data, and as much again for a rewrite of the log.
+  type: int
+  returned: success
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import (
+    LOG_ARGUMENTS,
+    choose_source,
+    look_without_volume,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **STEP_ARGUMENTS,
+    **LOG_ARGUMENTS,
+    "image": {"type": "str", "required": True},
+    "environment_id": {"type": "str", "required": True},
+    "content": {"type": "dict", "required": True},
+    "snapshot_bytes": {"type": "int", "required": True},
+}
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """The module's work: look, choose."""
+    given = module.params
+    snapshot_at = given["content"]["recovery_point"]
+    look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
+    source = choose_source(given, snapshot_at, look)
+    bytes_restored = source.log.bytes if source.log else given["snapshot_bytes"]
+    return {
+        "changed": False,
+        "source": "log" if source.log else "snapshot",
+        "reason": source.reason,
+        "recovery_point": source.log.recovery_point if source.log else snapshot_at,
+        # A log that turns out to be damaged is replaced by the snapshot.
+        "needed_bytes": 3 * max(bytes_restored, given["snapshot_bytes"]),
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
