@@ -22,6 +22,7 @@ BUCKETS = ("market-data", "analytics")
 TOKENS = {
     "influxdb_market_data_token": {"market-data": ("read", "write")},
     "influxdb_analytics_token": {"market-data": ("read",), "analytics": ("read", "write")},
+    "influxdb_heartbeat_token": {"market-data": ("read", "write"), "analytics": ("read", "write")},
 }
 TASK = """option task = {name: "tick-count", every: 1h}
 
@@ -35,16 +36,20 @@ from(bucket: "market-data")
 DASHBOARD = {"name": "Market overview", "description": "Bid and ask of every symbol"}
 
 
-def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request to the API as operator; an HTTP error is raised."""
-    token = (SECRETS / "influxdb_token").read_text()
+def secret(name: str) -> str:
+    """A secret of the lab."""
+    return (SECRETS / name).read_text()
+
+
+def call(method: str, path: str, body: dict[str, Any] | bytes | None = None) -> dict[str, Any]:
+    """One request to the API as operator, with JSON or lines of points; an HTTP error is raised."""
     request = urllib.request.Request(
         URL + "/api/v2" + path,
-        data=None if body is None else json.dumps(body).encode(),
+        data=json.dumps(body).encode() if isinstance(body, dict) else body,
         method=method,
-        headers={"Authorization": f"Token {token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Token {secret('influxdb_token')}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         answer = response.read()
     return json.loads(answer) if answer else {}
 
@@ -66,8 +71,7 @@ def ensure_tokens(organisation: str, buckets: dict[str, str]) -> None:
     """Tokens that reach their buckets only; the secret file is written in place, since containers mount it."""
     known = {authorization["token"] for authorization in call("GET", "/authorizations")["authorizations"]}
     for name, access in TOKENS.items():
-        file = SECRETS / name
-        if file.read_text() in known:
+        if secret(name) in known:
             continue
         permissions = [
             {"action": action, "resource": {"type": "buckets", "id": buckets[bucket], "orgID": organisation}}
@@ -77,7 +81,7 @@ def ensure_tokens(organisation: str, buckets: dict[str, str]) -> None:
         # The client library looks the organisation up by name.
         permissions.append({"action": "read", "resource": {"type": "orgs", "id": organisation}})
         made = call("POST", "/authorizations", {"orgID": organisation, "description": name, "permissions": permissions})
-        file.write_text(made["token"])
+        (SECRETS / name).write_text(made["token"])
         print(f"made token {name}")
 
 

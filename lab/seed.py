@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import os
 import random
 import re
@@ -18,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from influxdb_objects import ORGANISATION, call, secret
 from services.domain import SYMBOLS, candle_lines, candles, hash_password, next_price, quote
 
 HERE = Path(__file__).resolve().parent
 BEGAN = time.monotonic()
 ORDERS_AN_ACCOUNT, DAYS, PATH = 500, 14, 20_000
-ORGANISATION = "forex-trading"
 MARKER = "lab seed"  # a label in InfluxDB, a key in Redis, a setting in PostgreSQL: seeded to the end
 
 
@@ -48,18 +46,13 @@ def path(symbol: str) -> list[tuple[float, int, str]]:
 
 
 class Seed:
-    """What the three parts share: where, how much, from when."""
+    """What the three parts share: how much, from when."""
 
-    def __init__(self, scale: float, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, scale: float) -> None:
         self.accounts = max(4, round(1_000_000 * scale / ORDERS_AN_ACCOUNT))
         self.ticks, self.sessions, self.cached = (max(100, round(n * scale)) for n in (2_000_000, 30_000, 20_000))
         self.now = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
         self.start = self.now - timedelta(days=DAYS)
-
-    def secret(self, name: str) -> str:
-        """A secret of the lab."""
-        return (self.folder / name).read_text().strip()
 
     # PostgreSQL
 
@@ -70,7 +63,7 @@ class Seed:
         def connect() -> psycopg.Connection[Any]:
             return psycopg.connect(
                 host="127.0.0.1", port=os.environ.get("POSTGRESQL_PORT", "5432"), dbname="forex_trading",
-                user="forex_admin", password=self.secret("postgresql_password"), autocommit=True, connect_timeout=10,
+                user="forex_admin", password=secret("postgresql_password"), autocommit=True, connect_timeout=10,
             )  # fmt: skip
 
         def sections(name: str) -> dict[str, str]:
@@ -93,13 +86,13 @@ class Seed:
                 pass  # never seeded
             tables = "audit_log, settings, deposits, positions, executions, orders, accounts, users"
             connection.execute(f"DROP VIEW IF EXISTS seed_plan; DROP TABLE IF EXISTS {tables} CASCADE")
-        password = self.secret("trader_password")
+        password = secret("trader_password")
         values = {
             "orders": self.accounts * ORDERS_AN_ACCOUNT, "accounts": self.accounts, "rounds": ORDERS_AN_ACCOUNT,
             "symbols": str(list(SYMBOLS))[1:-1], "homes": str(list(SYMBOLS.values()))[1:-1],
             "start": self.start.isoformat(), "marker": MARKER,
             "hashes": str([hash_password(password) for _ in range(16)])[1:-1],  # one each would take minutes
-            "recovery_hash": hash_password(self.secret("recovery_password")),
+            "recovery_hash": hash_password(secret("recovery_password")),
         }  # fmt: skip
         schema, rows = sections("schema.sql"), sections("seed.sql")
         with ThreadPoolExecutor(2) as both:
@@ -120,7 +113,7 @@ class Seed:
         def connect(db: int) -> Redis:
             return Redis(
                 port=int(os.environ.get("REDIS_PORT", "6379")), db=db, username="forex_admin",
-                password=self.secret("redis_password"), decode_responses=True,
+                password=secret("redis_password"), decode_responses=True,
             )  # fmt: skip
 
         sessions, cache = connect(0), connect(1)
@@ -154,24 +147,10 @@ class Seed:
 
     # InfluxDB (its buckets, tokens, task and dashboard are made by influxdb_objects.py)
 
-    def call(self, method: str, path: str, data: Any = None) -> bytes:
-        """One request to InfluxDB; raises RuntimeError when it refuses."""
-        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("INFLUXDB_PORT", "8086")), timeout=60)
-        text = data if isinstance(data, bytes) or data is None else json.dumps(data).encode()
-        try:
-            connection.request(method, path, text, {"Authorization": f"Token {self.secret('influxdb_token')}"})
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status >= 300:
-            raise RuntimeError(f"InfluxDB refused {method} {path}: {response.status} {answer[:300].decode()}")
-        return answer
-
     def influxdb(self) -> None:
         """Ticks, candles and deletions."""
-        organisation = json.loads(self.call("GET", f"/api/v2/orgs?org={ORGANISATION}"))["orgs"][0]["id"]
-        if any(label["name"] == MARKER for label in json.loads(self.call("GET", "/api/v2/labels"))["labels"]):
+        organisation = call("GET", f"/orgs?org={ORGANISATION}")["orgs"][0]["id"]
+        if any(label["name"] == MARKER for label in call("GET", "/labels")["labels"]):
             return say("influxdb is seeded already")
         with ThreadPoolExecutor(3) as senders:
             sent: deque[Future[None]] = deque()
@@ -183,12 +162,12 @@ class Seed:
                 result.result()
         say(f"influxdb: {self.ticks:,} ticks over {DAYS} days and their candles")
         self.delete()
-        self.call("POST", "/api/v2/labels", {"orgID": organisation, "name": MARKER})
+        call("POST", "/labels", {"orgID": organisation, "name": MARKER})
         say("influxdb: XAUUSD and six hours of USDTRY deleted; done")
 
     def write(self, bucket: str, lines: list[str]) -> None:
         """Line protocol, times in milliseconds."""
-        self.call("POST", f"/api/v2/write?org={ORGANISATION}&bucket={bucket}&precision=ms", "\n".join(lines).encode())
+        call("POST", f"/write?org={ORGANISATION}&bucket={bucket}&precision=ms", "\n".join(lines).encode())
 
     def batches(self) -> Iterator[tuple[str, list[str]]]:
         """(bucket, lines) an hour at a time: ticks, and the candles they make."""
@@ -217,16 +196,15 @@ class Seed:
             ("USDTRY", hole, hole + timedelta(hours=6)),
         ):
             gone = {"start": iso(start), "stop": iso(stop), "predicate": f'_measurement="ticks" AND symbol="{symbol}"'}
-            self.call("POST", f"/api/v2/delete?org={ORGANISATION}&bucket=market-data", gone)
+            call("POST", f"/delete?org={ORGANISATION}&bucket=market-data", gone)
 
 
 def main() -> None:
     """Seed all three stores at once; the first failure ends the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=float(os.environ.get("LAB_SCALE", "1")))
-    parser.add_argument("--secrets", type=Path, default=HERE.parent / "secrets" / "lab")
     arguments = parser.parse_args()
-    seed = Seed(arguments.scale, arguments.secrets)
+    seed = Seed(arguments.scale)
     with ThreadPoolExecutor(3) as stores:
         for result in [stores.submit(part) for part in (seed.postgresql, seed.redis, seed.influxdb)]:
             result.result()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,12 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import (
+    INFLUXDB_MEASUREMENT,
+    Marker,
+    marker,
+    of_buckets,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, InfluxApi
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     COMPONENT,
@@ -169,3 +176,16 @@ def _read_marker(api: InfluxApi, organisation_id: str, bucket_id: str, begin: st
             return True
         time.sleep(POLL_SECONDS)
     return False
+
+
+def newest_heartbeat(api: InfluxApi, organisation_id: str, buckets: Sequence[str]) -> Marker | None:
+    """The oldest of the buckets' newest heartbeats; None where one of them lacks it."""
+    newest: dict[str, Marker | None] = {}
+    for bucket in buckets:
+        flux = (
+            f"from(bucket: {json.dumps(bucket)}) |> range(start: 0)"
+            f' |> filter(fn: (r) => r._measurement == "{INFLUXDB_MEASUREMENT}" and r._field == "number") |> last()'
+        )
+        rows = api.query(organisation_id, flux)
+        newest[bucket] = marker(rows[0]["_value"], rows[0]["_time"]) if rows else None
+    return of_buckets(newest)

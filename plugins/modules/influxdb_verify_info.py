@@ -85,6 +85,15 @@ newest_at:
   description: Newest point of each bucket, ISO 8601 in UTC.
   returned: success
   type: dict
+heartbeat:
+  description: The newest heartbeat that the recovered data holds, with C(number) and C(at). Of the buckets' the oldest;
+    null where one of them has none.
+  returned: success
+  type: dict
+recovery_point:
+  description: The time of that heartbeat, where there is one.
+  returned: success
+  type: str
 """
 
 import time
@@ -97,6 +106,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_verify import (
     compare_inventory,
     compare_points,
+    newest_heartbeat,
     probe_tokens,
     probe_write,
 )
@@ -123,6 +133,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": False, "skipped": True, "checks": [], "newest_at": {}}
     api = InfluxApi(given["url"], given["token"])
     organisation = organisation_id(content, given["organisation"])
+    # Once services run, the newest heartbeat is theirs.
+    heartbeat = newest_heartbeat(api, organisation, given["buckets"]) if given["exact"] else None
     checks, newest = compare_points(
         api, content, given["organisation"], given["buckets"], time.time_ns(), given["streams"], given["exact"]
     )
@@ -137,7 +149,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "the restored data is in its place and the old data in quarantine",
         "choose another backup set, or put the old data back (rollback.yml)",
     )
-    return {"changed": False, "checks": checks, "newest_at": newest}
+    found = {"heartbeat": heartbeat, **({"recovery_point": heartbeat["at"]} if heartbeat else {})}
+    return {"changed": False, "checks": checks, "newest_at": newest, **found}
 
 
 def main() -> None:

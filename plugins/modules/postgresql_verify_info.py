@@ -73,8 +73,12 @@ options:
         required: true
   figures:
     description:
-      - Whether counts and sums of the critical tables are compared. Not needed where the restore compared them a moment ago
-        in the very same files, before it exchanged them.
+      - Whether counts and sums of the critical tables are compared. Not needed where the restore compared them a moment
+        ago in the very same files, before it exchanged them.
+    type: bool
+    default: true
+  heartbeat:
+    description: Whether the newest heartbeat is read. Once services run on the recovered data, it is theirs.
     type: bool
     default: true
   amcheck:
@@ -124,6 +128,14 @@ seconds:
   description: How long the checks took.
   type: float
   returned: success
+heartbeat:
+  description: The newest heartbeat that the recovered data holds, with C(number) and C(at); null where there is none.
+  returned: success
+  type: dict
+recovery_point:
+  description: The time of that heartbeat, where there is one.
+  returned: success
+  type: str
 """
 
 import contextlib
@@ -132,6 +144,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import (
+    POSTGRESQL_TABLE,
+    Marker,
+    of_postgresql,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._module import (
     STEP_ARGUMENTS,
     run_module,
@@ -170,6 +187,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "options": {"name": {"type": "str", "required": True}, "query": {"type": "str", "required": True}},
     },
     "figures": {"type": "bool", "default": True},
+    "heartbeat": {"type": "bool", "default": True},
     "amcheck": {"type": "bool", "default": True},
     "archiving": {"type": "bool", "default": True},
     "write_probe": {
@@ -219,6 +237,15 @@ def rolled_back_write(given: dict[str, Any], connection: Any) -> Check:
     return check("a write by the owner", COMPONENT, True, True)
 
 
+def newest_heartbeat(connection: Any) -> Marker | None:
+    """The heartbeat in the database; None where nobody ever wrote one."""
+    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL AS there", [POSTGRESQL_TABLE]).fetchone()["there"]
+    if not there:
+        return None
+    stamp = "to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS at"
+    return of_postgresql(connection.execute(f"SELECT number, {stamp} FROM {POSTGRESQL_TABLE}").fetchall())
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: connect, make every check, fail unless all are good."""
     given, clock = module.params, Clock()
@@ -227,6 +254,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(connect(given)) for _ in range(given["connections"])]
         first = connections[0]
+        heartbeat = newest_heartbeat(first) if given["heartbeat"] else None
         row = first.execute(STATE_QUERY).fetchone()
         wanted = given["system_identifier"] or str(content["system_identifier"])
         physical = given["method"] == "physical"
@@ -238,7 +266,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         checks += make(connections, works)
     clock.lap("verify")
     require(checks, "PRC-542", "verify the recovered PostgreSQL", IN_PLACE, NEXT_STEP)
-    return {"changed": False, "checks": checks, "seconds": clock.parts["verify"]}
+    found = {"heartbeat": heartbeat, **({"recovery_point": heartbeat["at"]} if heartbeat else {})}
+    return {"changed": False, "checks": checks, "seconds": clock.parts["verify"], **found}
 
 
 def main() -> None:

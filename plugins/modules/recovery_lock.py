@@ -61,7 +61,10 @@ options:
     type: float
     default: 0
   details:
-    description: What the journal's first line of this run also holds (components, backup set, incident).
+    description:
+      - What the journal's first line of this run also holds (components, backup set, incident).
+      - An C(incident_at) that is null becomes the time of the last heartbeat that a datastore acknowledged, where the
+        state folder holds a log of them.
     type: dict
     default: {}
   fence:
@@ -138,6 +141,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._barrier import resumed, touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import last_acknowledged, read_log
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
@@ -182,9 +186,12 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
             "leave recovery_id out for a new recovery, or name an unfinished one",
         )
     run = 1 + (held.run if held and again else 0)
+    details = dict(given["details"])
+    if "incident_at" in details and not details["incident_at"]:
+        details["incident_at"] = last_acknowledged(read_log(given["state_path"]))
     if module.check_mode:
         fence = {"recovery_id": wanted, "epoch": 0}
-        return {"fence": fence, "run": run, "details": given["details"], "resumed_before": False, "began_at": now_iso()}
+        return {"fence": fence, "run": run, "details": details, "resumed_before": False, "began_at": now_iso()}
     lock = Lock(
         environment_id=given["environment_id"],
         epoch=epoch,
@@ -212,7 +219,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
             "kind": given["kind"],
             "holder": given["holder"],
             "environment_id": given["environment_id"],
-            **{key: value for key, value in given["details"].items() if key != "scenario"},
+            **{key: value for key, value in details.items() if key != "scenario"},
         },
     )
     return {
@@ -221,7 +228,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
         "run": run,
         "resumed_before": resumed(parse(read_text(journal_path))),
         "began_at": json.loads(read_text(journal_path).splitlines()[0])["at"],
-        "details": first_details(read_text(journal_path), given["details"]),
+        "details": first_details(read_text(journal_path), details),
     }
 
 

@@ -67,13 +67,17 @@ checks:
   returned: always
   type: list
   elements: dict
+heartbeat:
+  description: The newest heartbeat that the recovered data holds, with C(number) and C(at); null where there is none.
+  returned: success
+  type: dict
 warnings_found:
   description: What does not hinder this recovery but will cost data later.
   returned: success
   type: list
   elements: str
 recovery_point:
-  description: Instant of the newest data restored (UTC).
+  description: Instant of the newest data restored (UTC); that of the heartbeat, where there is one.
   returned: success
   type: str
 """
@@ -83,6 +87,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import REDIS_KEY, of_redis
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_keys import COUNT_LUA, compare, parse_count
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import (
@@ -176,6 +181,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     server = server_of(module.params)
     wait_until_serving(server, SERVING_TIMEOUT_SECONDS).close()
     client = server.connect(COUNT_TIMEOUT_SECONDS)
+    # Once services run, the newest heartbeat is theirs.
+    heartbeat = of_redis(client.get(REDIS_KEY)) if module.params["exact"] else None
     at_ms, found = parse_count(client.eval(COUNT_LUA, 0))
     checks = compare(expected, found, at_ms, exact=module.params["exact"])
     checks += state_checks(client.info(), str(content["version"]))
@@ -193,7 +200,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": False,
         "checks": checks,
-        "recovery_point": content["recovery_point"],
+        "heartbeat": heartbeat,
+        "recovery_point": heartbeat["at"] if heartbeat else content["recovery_point"],
         "warnings_found": warnings,
     }
 

@@ -29,6 +29,8 @@ claim "$state"
 for folder in pgbackrest wal-stream aof; do
   [ -d "$store/$folder" ] || install -d -m 0750 -o 999 -g 999 "$store/$folder"
 done
+# uid 1001 is services.
+[ -d "$state/heartbeats" ] || install -d -m 0755 -o 1001 -g 1001 "$state/heartbeats"
 mkdir -p "$store/fence"
 [ -e "$store/fence/wal_stream" ] || printf initial >"$store/fence/wal_stream"
 [ -e "$store/fence/epoch" ] || printf 1 >"$store/fence/epoch"

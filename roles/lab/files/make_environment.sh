@@ -30,7 +30,7 @@ for name in postgresql_password postgresql_replication_password redis_password r
   make_once 0444 "$secrets/$name" "$(random_hex 24)"
 done
 # Filled through InfluxDB's API once it runs; Compose wants the files before.
-for name in influxdb_market_data_token influxdb_analytics_token; do
+for name in influxdb_market_data_token influxdb_analytics_token influxdb_heartbeat_token; do
   [ -e "$secrets/$name" ] || install -m 0444 /dev/null "$secrets/$name"
 done
 if [ ! -s "$secrets/backup_signing_key" ]; then

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# write_compose_env.sh FILE PROJECT ENVIRONMENT_ID STORE: the variables of compose.yaml.
+# write_compose_env.sh FILE PROJECT ENVIRONMENT_ID STORE STATE: the variables of compose.yaml.
 set -euo pipefail
 wanted="COMPOSE_PROJECT_NAME=$2
 PLATFORM3_ENVIRONMENT_ID=$3
 PLATFORM3_CONTAINER_PREFIX=
-BACKUP_STORE_PATH=$4"
+BACKUP_STORE_PATH=$4
+HEARTBEAT_PATH=$5/heartbeats"
 [ "$(cat "$1" 2>/dev/null || true)" != "$wanted" ] || exit 0
 printf '%s\n' "$wanted" >"$1"
 echo "wrote ${1##*/}"

@@ -110,3 +110,16 @@ def test_check_mode_neither_waits_nor_takes(place: Place) -> None:
     begun = time.monotonic()
     assert place.back_up(check_mode=True, wait_seconds=20)["failed"]
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("given", [None, "2026-11-23T05:00:00.000Z"])
+def test_the_incident_defaults_to_the_last_acknowledged_heartbeat(place: Place, given: str | None) -> None:
+    (place.state / "heartbeats").mkdir()
+    log = place.state / "heartbeats/heartbeats.jsonl"
+    taken_by_redis = '{"number": 1, "at": "2026-11-23T05:16:59.000Z", "redis": true}'
+    taken_by_nobody = '{"number": 2, "at": "2026-11-23T05:17:00.000Z", "redis": null}'
+    log.write_text(f"{taken_by_redis}\n{taken_by_nobody}\n")
+    taken = place.run(recovery_id="r-1", details={"incident_at": given, "components": ["redis"]})
+    assert taken["details"]["incident_at"] == (given or "2026-11-23T05:16:59.000Z")
+    journal = (place.state / "r-1/journal.jsonl").read_text()
+    assert json.loads(journal.splitlines()[0])["incident_at"] == taken["details"]["incident_at"]
