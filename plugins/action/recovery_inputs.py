@@ -61,6 +61,9 @@ class ActionModule(ActionBase):
             inputs["recovery_id"] = _inputs.new_recovery_id(scenario, time.time())
         if inputs["recovery_components"] is None:
             inputs["recovery_components"] = list(_inputs.ALL_COMPONENTS)
+        if inputs["backup_set_components"] is None:
+            whole = inputs["backup_set_kind"] == "full"
+            inputs["backup_set_components"] = list(_inputs.STORED if whole else _inputs.INCREMENTAL)
         inputs["recovery_report_dir"] = os.path.abspath(os.path.expanduser(inputs["recovery_report_dir"]))
         hosts = {name: groups[name][0] for name in needed}
         return {**result, "changed": False, "inputs": inputs, "hosts": hosts, "started_epoch": started}

@@ -110,12 +110,16 @@ INVENTORY_VARIABLES = frozenset(
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
 COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services")
+# What a backup set holds, and what an increment backs up where backup_set_components does not say.
+STORED = ("postgresql", "redis", "influxdb", "configuration")
+INCREMENTAL = ("influxdb",)
+KINDS = ("full", "increment")
 # What each scenario brings back where recovery_components does not say.
 ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
 BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
 # Scenarios that work on no recovery at all.
-APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn")
+APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn", "wal_stream")
 PLAYBOOKS = {
     "full": "full_recovery.yml",
     "partial": "partial_recovery.yml",
@@ -193,17 +197,30 @@ def truth(value: object) -> bool:
     raise ValueError("must be yes or no")
 
 
-def components(value: object) -> list[str]:
+def components(value: object, known: Sequence[str] = COMPONENTS) -> list[str]:
     """A list, or names parted by commas or spaces, in the platform's order, each once."""
     names = value if isinstance(value, (list, tuple)) else re.split(r"[,\s]+", str(value).strip(" ,[]"))
     asked = [str(name).strip().strip("'\"").lower() for name in names if str(name).strip()]
-    unknown = [name for name in asked if name not in COMPONENTS]
+    unknown = [name for name in asked if name not in known]
     if unknown:
-        told = [f"unknown component {name!r}{nearest_clause(name, COMPONENTS)}" for name in dict.fromkeys(unknown)]
-        raise ValueError(f"names {'; '.join(told)}. There are {', '.join(COMPONENTS)}")
+        told = [f"unknown component {name!r}{nearest_clause(name, known)}" for name in dict.fromkeys(unknown)]
+        raise ValueError(f"names {'; '.join(told)}. There are {', '.join(known)}")
     if not asked:
         raise ValueError("names no component")
-    return [name for name in COMPONENTS if name in asked]
+    return [name for name in known if name in asked]
+
+
+def stored_components(value: object) -> list[str]:
+    """As components(), of those that a backup set holds."""
+    return components(value, STORED)
+
+
+def backup_kind(value: object) -> str:
+    """`full` or `increment`."""
+    kind = str(value).strip().lower()
+    if kind not in KINDS:
+        raise ValueError(f"must be {' or '.join(KINDS)}{nearest_clause(kind, KINDS)}")
+    return kind
 
 
 @dataclass(frozen=True)
@@ -229,6 +246,8 @@ INPUTS: dict[str, Input] = {
     "backup_catalog_file": Input(text),
     "backup_set_reason": Input(text),
     "backup_set_verify_full": Input(truth, False),
+    "backup_set_kind": Input(backup_kind, "full"),
+    "backup_set_components": Input(stored_components),
     "rollback_discard": Input(truth, False),
 }
 
@@ -428,6 +447,11 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         )
         way = "give either -e recovery_target_time=2026-11-23T05:17:00+01:00 or -e recovery_point_name=..."
         problems.append(Problem("PRC-109", found, way))
+    if inputs.get("backup_set_components") and inputs.get("backup_set_kind") != "increment":
+        listed = ",".join(inputs["backup_set_components"])
+        found = f"backup_set_components names {listed}, and a full backup holds every component"
+        way = f"leave it out, or give -e backup_set_kind=increment -e backup_set_components={listed}"
+        problems.append(Problem("PRC-108", found, way))
     if scenario not in (*BEGINNING, *APART) and not inputs.get("recovery_id"):
         found = f"recovery_id is missing: {scenario.replace('_', ' ')} works on one that exists"
         problems.append(Problem("PRC-116", found, "give -e recovery_id=...; reports/ and the state folder name them"))

@@ -141,13 +141,13 @@ class SignedSets:
         ]
 
 
-def parent_of(set_id: str, signed: SignedSets, environment: str, environment_id: str) -> Manifest:
-    """The manifest of the newest set that can be read along all its chains, after which increment set_id is made.
+def parent_of(set_id: str, signed: SignedSets, environment: str, environment_id: str, parent: str = LATEST) -> Manifest:
+    """The manifest of the set after which increment set_id is made: the newest that can be read along all its chains.
 
-    RecoveryError PRC-750 where there is none.
+    parent: its id, where it was chosen before. RecoveryError PRC-750 where there is none.
     """
     try:
-        chosen, _passed = signed.choose(Wanted(LATEST, environment, environment_id, COMPONENTS, {}))
+        chosen, _passed = signed.choose(Wanted(parent, environment, environment_id, COMPONENTS, {}))
     except RecoveryError as error:
         raise RecoveryError(
             "PRC-750",

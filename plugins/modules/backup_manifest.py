@@ -290,9 +290,9 @@ def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
     components, artefacts = gathered(set_id, results, marker.get("components", ()))
     signed = SignedSets(given["store_path"], given["trusted_signers"]) if marker.get("parent") else None
     try:
-        parent = parent_of(set_id, signed, given["environment"], given["environment_id"]) if signed else None
-        if parent is not None and parent["backup_set"] != marker["parent"]:
-            raise _not_complete(set_id, f"its parent {marker['parent']} is no longer the newest set that can be read")
+        parent = None
+        if signed is not None:
+            parent = parent_of(set_id, signed, given["environment"], given["environment_id"], marker["parent"])
         taken = {name: list(results[name].get("chain") or ()) for name in components}
         inherited, chains = _chains.extended(parent, set_id, taken)
         manifest = build(

@@ -294,3 +294,24 @@ def test_several_problems_are_all_said_at_once() -> None:
 def test_a_new_id_is_its_second_and_its_scenario() -> None:
     assert inputs.new_recovery_id("full", 1795411020.9) == "20261123T051700Z-full"
     assert inputs.identifier(inputs.new_recovery_id("point_in_time", 1795411020.0))
+
+
+# --- backups ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_full_unless_an_increment_is_asked_for() -> None:
+    assert (normal()["backup_set_kind"], normal()["backup_set_components"]) == ("full", None)
+    given_ones = normal(backup_set_kind=" Increment ", backup_set_components="redis, influxdb")
+    assert (given_ones["backup_set_kind"], given_ones["backup_set_components"]) == ("increment", ["redis", "influxdb"])
+    assert inputs.scenario_problems("backup", given_ones) == []
+
+
+def test_a_kind_or_component_that_no_set_has_is_named_with_the_nearest() -> None:
+    assert "did you mean 'increment'" in refused(backup_set_kind="incremental")
+    assert "'influxbd', did you mean 'influxdb'" in refused(backup_set_components=["influxbd"])
+    assert "There are postgresql, redis, influxdb, configuration" in refused(backup_set_components="app_services")
+
+
+def test_a_full_backup_holds_every_component() -> None:
+    found = inputs.scenario_problems("backup", normal(backup_set_components="influxdb"))
+    assert codes(found) == ["PRC-108"] and "-e backup_set_kind=increment" in found[0].next_step
