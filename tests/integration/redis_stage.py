@@ -64,7 +64,7 @@ class Platform:
         label = {"platform3.recovery.environment": self.id}
         self.store = folder / "store"
         for name in ("aof", "fence"):
-            (self.store / name).mkdir(parents=True)
+            (self.store / name).mkdir(parents=True, exist_ok=True)
         os.chown(self.store / "aof", 999, 999)
         (self.store / "fence" / "epoch").write_text("1")
         service: dict[str, Any] = {

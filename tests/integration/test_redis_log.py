@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -57,6 +58,16 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         yield made
     finally:
         made.clean()
+
+
+@pytest.fixture
+def small_store(tmp_path: Path) -> Iterator[str]:
+    """A store for logs that holds 2 MB."""
+    folder = str(tmp_path / "store/aof")
+    Path(folder).mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,uid=999,gid=999", "platform3-test", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def set_numbers(platform: Platform, numbers: range) -> dict[str, Any]:
@@ -256,3 +267,49 @@ def docker_fails(*arguments: str) -> bool:
         docker(*arguments)
         return False
     return True
+
+
+def test_a_full_store_stops_the_shipping_and_nothing_else(small_store: str, platform: Platform) -> None:
+    healthy = ["exec", platform.shipper, "/usr/local/lib/platform3/shipping"]
+    for number in range(40):
+        platform.client().set(f"filling:{number}", "v" * 100_000)
+    platform.wait_for(lambda: "No space left on device" in logs(platform.shipper), "complaint")
+    platform.wait_for(lambda: docker_fails(*healthy), "failing health check")
+    assert platform.client().set("goes", "on")
+    subprocess.run(["mount", "-o", "remount,size=64m", small_store], check=True)
+    platform.await_shipped()
+    newest = platform.in_volume("ls data/appendonlydir/*.incr.aof")
+    assert platform.in_volume(f"stat -c %s {newest}") == str(len(platform.files()[newest.rsplit("/", 1)[1]]))
+
+
+def test_data_that_is_put_back_goes_on_in_the_folder_it_had(platform: Platform) -> None:
+    """After a rollback the old data counts again, although what was rolled back was written later."""
+    # So little data as a few keys is taken for a server that somebody started on nothing, and is not put back.
+    platform.client().set("ballast", "x" * 2_000_000)
+    before = set_numbers(platform, range(10))
+    backup = platform.backup()
+    given = platform.restore_input(backup)
+    isolate = {name: given[name] for name in ("fence", "compose", "environment_id")} | {
+        "component": "redis",
+        "services": ["redis", "aof-shipper"],
+    }
+    assert len(platform.run("component_isolate", isolate)["removed"]) == 2
+    result = platform.restore_log(backup)
+    assert not result.get("failed") and result["quarantined"], result
+    assert platform.resume()["shipped"].startswith("r1-2 ")
+    set_numbers(platform, range(1000, 1010))
+    platform.await_shipped()
+    platform.run("component_isolate", isolate)
+    back = {name: given[name] for name in ("compose", "environment_id", "service", "volume", "image")}
+    back |= {"fence": {"recovery_id": "r1", "epoch": 3}, "component": "redis", "state": "put_back"}
+    assert not platform.run("quarantine", back).get("failed")
+    assert platform.everything() == before
+    assert platform.resume()["shipped"].startswith("initial ")
+    assert platform.files()["epoch"] == b"3\n" and platform.files("r1-2")["epoch"] == b"2\n"
+    time.sleep(1)
+    whole = set_numbers(platform, range(10, 20))
+    platform.await_shipped()
+    platform.lose()
+    again = platform.restore_log(backup, fence={"recovery_id": "r2", "epoch": 4})
+    assert not again.get("failed") and again["source"] == "log", again
+    assert platform.everything() == whole
