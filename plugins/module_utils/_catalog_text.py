@@ -77,13 +77,13 @@ def _set_lines(one: Mapping[str, Any]) -> list[str]:
 
 def _remark(one: Mapping[str, Any]) -> str:
     words = []
-    if one["kind"] == "increment":
+    if one["kind"] == "increment" and one["state"] not in LOUD:
         words.append(f"after {one['parent']}")
+    if one["reason"]:
+        words.append(one["reason"].replace("its chain is broken: ", ""))  # the state has said so
     if one["state"] in ("tested", "verified", "condemned") and one["since"]:
         by = f" by {one['by']}" if one["by"] and one["state"] != "verified" else ""
         words.append(short(one["since"]) + by)
-    if one["reason"]:
-        words.append(one["reason"])
     return ", ".join(words)
 
 
@@ -102,8 +102,9 @@ def _window_line(name: str, window: Mapping[str, Any] | None) -> str:
 
 def gap_sentence(gap: Mapping[str, Any]) -> str:
     """What is missing, and what that costs."""
-    until = f"to {short(gap['to'])}" if gap["to"] else "on: take a full backup now"
-    return f"{gap['segment']} {gap['wrong']}. PostgreSQL cannot be brought to {short(gap['from'])} {until}"
+    after = f"PostgreSQL cannot be brought to a time after {short(gap['from'])}"
+    until = f" and before {short(gap['to'])}" if gap["to"] else ": take a full backup now"
+    return f"{gap['segment']} {gap['wrong']}. {after}{until}"
 
 
 def _wrapped(name: str, text: str) -> list[str]:

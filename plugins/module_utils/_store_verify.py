@@ -176,15 +176,22 @@ def verify_wal(place: Place, repository: Repository, found: Findings) -> None:
 
 
 def failure(found: Findings, gaps: Sequence[dict[str, Any]], broken: Sequence[Entry], newest: str | None) -> str:
-    """All that is wrong, as clauses; "" where nothing is. newest: the newest set that a recovery may still take."""
-    said = [f"set {one} is damaged and was condemned ({_first(why)})" for one, why in _sets(found.damaged)]
+    """All that is wrong, as clauses; "" where nothing is.
+
+    broken: sets that cannot be read for others; newest: the newest set that a recovery may still take.
+    """
+    said = [f"set {one} is damaged ({_first(why)})" for one, why in _sets(found.damaged)]
     said += [f"WAL {problem}" for problem in found.damaged.get(WAL, [])]
     said += [f"WAL {one['segment']} {one['wrong']}" for one in gaps]
-    said += [f"set {one.set_id}: {one.reason}" for one in broken]
+    said += [f"set {one.set_id} cannot be used: {_why(one)}" for one in broken]
     said += [f"{one} could not be verified ({_first(why)})" for one, why in found.unread.items()]
     if said and found.damaged:
         said.append(f"the newest good set is {newest}" if newest else "NO good set is left")
     return "; ".join(said)
+
+
+def _why(one: Entry) -> str:
+    return one.reason if one.state == "broken_chain" else "it is read along with a damaged one"
 
 
 def _sets(by_place: dict[str, list[str]]) -> list[tuple[str, list[str]]]:

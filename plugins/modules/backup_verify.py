@@ -150,10 +150,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     said = new_states(given, asked, found)
     if not module.check_mode:
         append_states(given["state_path"], said, given["signing_key"])
-    good = [one for one in entries if one.usable and one.set_id not in found.damaged]
+    good = [one for one in entries if one.usable and not {one.set_id, *one.needs} & set(found.damaged)]
     gaps = gaps_of(reaches_of(view, good)[0])
     broken = [one for one in asked if one.state == "broken_chain"]
-    wrong = _store_verify.failure(found, gaps, broken, good[0].set_id if good else None)
+    lost = [one for one in entries if one.usable and one not in good and one.set_id not in found.damaged]
+    wrong = _store_verify.failure(found, gaps, [*broken, *lost], good[0].set_id if good else None)
     if wrong:
         raise failed(wrong, found, bool(gaps), module.check_mode)
     return {
