@@ -119,7 +119,7 @@ ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
 BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
 # Scenarios that work on no recovery at all.
-APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn", "wal_stream")
+APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn", "wal_stream", "exposure")
 PLAYBOOKS = {
     "full": "full_recovery.yml",
     "partial": "partial_recovery.yml",
