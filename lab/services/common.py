@@ -24,10 +24,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+    from psycopg.errors import Diagnostic
     from psycopg_pool import AsyncConnectionPool
     from redis.asyncio import Redis
 
 SECONDS_FOR_A_CHECK = 1.5
+SECONDS_FOR_A_TRANSACTION = 4
 Check = Callable[[], Awaitable[object]]
 
 
@@ -88,6 +91,26 @@ async def ping_database(pool: AsyncConnectionPool) -> None:
         row = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
     if row is None or row[0]:
         raise OSError("the database is in recovery")
+
+
+@asynccontextmanager
+async def transaction(pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[Any]]:
+    """One transaction; 503 where its commit was not confirmed by the receiver it waits for: it may be lost yet."""
+    unconfirmed: list[str] = []
+
+    def notice(diagnostic: Diagnostic) -> None:
+        if "canceling wait for synchronous replication" in (diagnostic.message_primary or ""):
+            unconfirmed.append("local only")
+
+    async with asyncio.timeout(SECONDS_FOR_A_TRANSACTION), pool.connection() as connection:
+        connection.add_notice_handler(notice)
+        try:
+            async with connection.transaction():
+                yield connection
+        finally:
+            connection.remove_notice_handler(notice)
+    if unconfirmed:
+        raise HTTPException(503, "not acknowledged: the commit is on one machine only; look before you try again")
 
 
 def redis_client(db: int) -> Redis:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.common import body, database, reply, serve, service
+from services.common import body, database, reply, serve, service, transaction
 from services.domain import cents
 
 RAISE = """UPDATE accounts SET balance = balance + %(amount)s, equity = balance + %(amount)s,
@@ -31,7 +31,7 @@ async def deposit(request: Request) -> Response:
     if cents(Decimal(amount)) != amount:
         return reply({"detail": "amount must have at most two decimals"}, 422)
     values = {"account_id": int(data["account_id"]), "amount": amount, "reference": data.get("reference")}
-    async with pool.connection() as connection, connection.transaction():
+    async with transaction(pool) as connection:
         balance = await (await connection.execute(RAISE, values)).fetchone()
         if balance is None:
             return reply({"detail": "no such account"}, 404)

@@ -6,15 +6,11 @@ Unrealised profit is not stored: an account's equity is its balance.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
@@ -22,11 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.common import body, database, redis_client, reply, serve, service
+from services.common import body, database, redis_client, reply, serve, service, transaction
 from services.domain import COMMISSION_PER_LOT, SYMBOLS, Position, cents, fill
 
 OLDEST_PRICE = timedelta(seconds=10)
-SECONDS_FOR_AN_ORDER = 4
 ORDER = """order_id AS id, account_id, symbol, type, side, quantity, price, status, client_ref, is_test,
     created_at, filled_at"""
 LOCK = "SELECT balance, used_margin FROM accounts WHERE account_id = %s FOR UPDATE"
@@ -56,10 +51,6 @@ prices: dict[str, dict[str, str]] = {}
 prices_read_at = 0.0
 
 
-class NotReplicated(Exception):
-    """The commit is local only: it may be lost, so the order must not be acknowledged."""
-
-
 async def price_of(symbol: str, side: str) -> Decimal:
     """The price to trade at, from the cache (read at most five times a second); 503 if it is stale."""
     global prices_read_at
@@ -73,26 +64,6 @@ async def price_of(symbol: str, side: str) -> Decimal:
     if not price or datetime.now(UTC) - datetime.fromisoformat(price["at"]) > OLDEST_PRICE:
         raise HTTPException(503, f"no fresh price of {symbol}")
     return Decimal(price["ask" if side == "buy" else "bid"])
-
-
-@asynccontextmanager
-async def transaction() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """One transaction; raises NotReplicated if the commit was not confirmed by the synchronous receiver."""
-    local_only: list[str] = []
-
-    def notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-        if "canceling wait for synchronous replication" in (diagnostic.message_primary or ""):
-            local_only.append("local only")
-
-    async with asyncio.timeout(SECONDS_FOR_AN_ORDER), pool.connection() as connection:
-        connection.add_notice_handler(notice)
-        try:
-            async with connection.transaction():
-                yield connection
-        finally:
-            connection.remove_notice_handler(notice)
-    if local_only:
-        raise NotReplicated
 
 
 def order_of(data: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +91,7 @@ async def place(request: Request) -> Response:
     price = await price_of(order["symbol"], order["side"])
     signed = order["quantity"] if order["side"] == "buy" else -order["quantity"]
     commission = cents(order["quantity"] * COMMISSION_PER_LOT)
-    async with transaction() as connection:
+    async with transaction(pool) as connection:
         account = await (await connection.execute(LOCK, [order["account_id"]])).fetchone()
         if account is None:
             raise HTTPException(404, "no such account")
@@ -143,7 +114,7 @@ async def place(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Undo a test order: balance, position and margin become what they were without it. Idempotent."""
     order_id, account_id = request.path_params["id"], int(request.query_params["account_id"])
-    async with transaction() as connection:
+    async with transaction(pool) as connection:
         await connection.execute(LOCK, [account_id])
         find = f"SELECT {ORDER} FROM orders WHERE order_id = %s AND account_id = %s AND is_test"
         order = await (await connection.cursor(row_factory=dict_row).execute(find, [order_id, account_id])).fetchone()
@@ -228,7 +199,7 @@ app = service(
     ],
     {"redis": cache.ping},
     pool=pool,
-    unavailable=(RedisError, NotReplicated),
+    unavailable=(RedisError,),
 )
 
 if __name__ == "__main__":

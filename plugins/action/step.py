@@ -45,6 +45,7 @@ JOURNALLED = (
     "parts",
     "bytes",
     "recovery_point",
+    "replayed_bytes",
     "quarantined",
     "trade_read_back_at",
     "response_times",

@@ -57,6 +57,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     parse_lsn,
     parse_segment,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_stream import RESET_SQL
 
 STALL_SECONDS = 5.0
 SOCKET_IN_SCRATCH = "/tmp"
@@ -264,6 +265,8 @@ def restore_physical(
         with server.session(content["database"]) as session:
             reached = replay(session, server, parse_lsn(found.backup.lsn_start), target, progress)
             clock.lap("replay")
+            # The lost server may have waited for a receiver that is not there when this one takes its place.
+            session.execute(RESET_SQL)
             progress.start("comparing figures")
             checks = check_restored(session, content)
             point = session.row(f"SELECT {iso_sql('pg_last_xact_replay_timestamp()')} AS at")["at"]
@@ -278,6 +281,7 @@ def restore_physical(
         "end_lsn": format_lsn(target),
         "replayed_lsn": format_lsn(reached),
         "recovery_point": point or found.recovery_point,
+        "replayed_bytes": max(0, reached - parse_lsn(found.backup.lsn_start)),
         "bytes": found.backup.bytes + len(found.plan.files) * SEGMENT_BYTES,
         "checks": checks,
         "parts": clock.parts,

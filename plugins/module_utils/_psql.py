@@ -31,10 +31,14 @@ def identifier(name: str) -> str:
 
 
 def psql_argv(database: str, socket_directory: str) -> list[str]:
-    """psql as the superuser of the container's own operating system user, over the socket, reading from stdin."""
+    """psql as the superuser of the container's own operating system user, over the socket, reading from stdin.
+
+    What it commits never waits for the WAL receiver: a recovery works while there is none.
+    """
+    conninfo = f"dbname={database} options='-c synchronous_commit=local'"
     return [
         "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
-        f"--host={socket_directory}", "--username=postgres", f"--dbname={database}",
+        f"--host={socket_directory}", "--username=postgres", f"--dbname={conninfo}",
     ]  # fmt: skip
 
 

@@ -151,6 +151,10 @@ replayed_lsn:
   description: Where replay ended.
   type: str
   returned: O(method=physical)
+replayed_bytes:
+  description: How far replay went, in bytes of WAL; with the seconds of part C(replay) its speed.
+  type: int
+  returned: O(method=physical)
 passwords_set:
   description: Roles that had another password in the restored data.
   type: list

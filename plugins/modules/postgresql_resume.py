@@ -65,6 +65,22 @@ options:
   stream_name:
     description: Name of the stream's new folder; by default the recovery id, with the epoch where that one was left.
     type: str
+  wal_stream:
+    description: Whether commits wait for the receiver (V(sync)) from now on. Turned on once it streams, never before.
+    type: str
+    choices: [async, sync]
+    default: async
+  when_lost:
+    description:
+      - What becomes of commits that wait for a receiver that is lost, see
+        M(platform3.recovery.postgresql_wal_stream).
+    type: str
+    choices: [wait, degrade]
+    default: degrade
+  lost_after_seconds:
+    description: After how many seconds without a confirmation the receiver counts as lost.
+    type: int
+    default: 10
   timeout_seconds:
     description: How long the receiver may take to stream.
     type: int
@@ -107,11 +123,9 @@ new_timeline:
   returned: success
 """
 
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
     COMPOSE_ARGUMENTS,
     Compose,
@@ -120,25 +134,18 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
     find_volume,
     inspect_container,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._module import (
     STEP_ARGUMENTS,
     fence_of,
     run_module,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import COMPONENT
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import (
     LiveServer,
     current_timeline,
     set_passwords,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    GO_ON,
-    POLL_SECONDS,
-    read_fence,
-    write_fence,
-)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import read_fence, write_fence
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_stream import (
     Stream,
     ancestors,
@@ -148,8 +155,15 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_str
     is_left_behind,
     segments_of,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, literal
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_wal_stream import (
+    MODE_ARGUMENTS,
+    await_streaming,
+    mode_of,
+    renew_slot,
+    set_mode,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_stream import RESET_SQL
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -166,30 +180,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "backup_store_path": {"type": "path", "required": True},
     "slot": {"type": "str", "default": "platform3_stream"},
     "stream_name": {"type": "str"},
+    **MODE_ARGUMENTS,
     "timeout_seconds": {"type": "int", "default": 60},
 }
-
-_STREAMING = """
-SELECT count(*) AS receivers FROM pg_stat_replication
-WHERE application_name = 'pg_receivewal' AND state = 'streaming' AND flush_lsn >= '{lsn}'
-"""
-
-
-def await_streaming(session: Session, timeout_seconds: int) -> Check:
-    """Wait until a receiver has on disk what was written before; PRC-526 where it does not get there."""
-    lsn = session.row("SELECT pg_current_wal_flush_lsn() AS lsn")["lsn"]
-    deadline = time.monotonic() + timeout_seconds
-    while not session.row(_STREAMING.format(lsn=lsn))["receivers"]:
-        if time.monotonic() > deadline:
-            raise RecoveryError(
-                "PRC-526",
-                "let the WAL stream begin again",
-                f"no receiver has WAL up to {lsn} after {timeout_seconds} s",
-                "the database is complete and archives each segment, but a loss now costs up to archive_timeout",
-                f"docker logs of the WAL receiver; {GO_ON}",
-            )
-        time.sleep(POLL_SECONDS)
-    return check("the WAL stream is up to date", COMPONENT, f"at least {lsn}", f"at least {lsn}")
 
 
 def own_timeline(given: dict[str, Any], compose: Compose, fence: Fence, server: LiveServer) -> int | None:
@@ -212,21 +205,6 @@ def own_timeline(given: dict[str, Any], compose: Compose, fence: Fence, server: 
         timeline = await_new_timeline(server, session)
         set_passwords(session, given["role_passwords"])
     return timeline
-
-
-def renew_slot(session: Session, slot: str) -> None:
-    """The receiver's slot, made anew: a receiver in an empty folder begins where its slot does, and an older slot may
-    ask for WAL that is gone. Its WAL is reserved at once, so that none is missed until the receiver is there."""
-    name = literal(slot)
-    session.execute(
-        # The receiver that was just taken away may hold it for a moment yet.
-        f"DO $$ BEGIN FOR turn IN 1..100 LOOP"
-        f" PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {name} AND active;"
-        f" EXIT WHEN NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = {name} AND active);"
-        f" PERFORM pg_sleep(0.05); END LOOP; END $$;"
-        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {name};"
-        f"SELECT pg_create_physical_replication_slot({name}, true);"
-    )
 
 
 def folder_of(given: dict[str, Any], fence: Fence, server: LiveServer, known: str) -> str:
@@ -254,11 +232,14 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if known != wanted:
         docker(compose.argv(["rm", "--stop", "--force", given["receiver_service"]]))
         with server.session() as session:
+            # Data that was put back may still wait for the receiver that was taken away.
+            session.execute(RESET_SQL)
             renew_slot(session, given["slot"])
         write_fence(store, "wal_stream", wanted)
     compose.up([given["receiver_service"]])
     with server.session() as session:
-        checks = [await_streaming(session, given["timeout_seconds"])]
+        checks = [await_streaming(session, given["slot"], given["timeout_seconds"])]
+        checks += set_mode(session, mode_of(given), given["timeout_seconds"])
     return {
         "changed": known != wanted or timeline is not None,
         "diff": _diff(known, wanted),

@@ -41,6 +41,7 @@ options:
       - verify_backups
       - expire_backups
       - condemn
+      - wal_stream
     default: full
   environment:
     description: Name of the environment; O(confirm) compares C(recovery_confirm) with it.

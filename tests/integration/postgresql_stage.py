@@ -325,7 +325,7 @@ class Stage:
             },
         )
 
-    def resume(self, recovery_id: str, epoch: int) -> dict[str, Any]:
+    def resume(self, recovery_id: str, epoch: int, **arguments: Any) -> dict[str, Any]:
         """Let the stream begin again."""
         return self.module(
             "postgresql_resume",
@@ -337,6 +337,7 @@ class Stage:
             environment_id=self.id,
             role_passwords={"forex_admin": self.secret("postgresql_password")},
             receiver_service="wal-receiver",
+            **arguments,
         )
 
     def put_back(self, recovery_id: str, epoch: int) -> dict[str, Any]:
