@@ -147,8 +147,8 @@ def test_the_table_can_be_read_at_night() -> None:
         "  postgresql      2026-11-21 05:00:00Z   2026-11-21 06:00:00Z   1 base backup and WAL",
         f"  influxdb        {'point of 20261121T051700Z':<22} {'point of 20261121T053700Z':<22} 3 points",
         "  redis           NONE                   NONE                   no usable set holds it",
-        "  WAL GAP         S5 is missing. PostgreSQL cannot be brought to a time after 2026-11-21",
-        "                  06:00:00Z: take a full backup now",
+        "  WAL GAP         S5 is missing. PostgreSQL cannot be brought to a time after 2026-11-21 06:00:00Z:",
+        "                  take a full backup now",
         "  PROBLEM         a problem",
         "== 4 sets (1 BROKEN CHAIN, 1 complete, 1 CONDEMNED, 1 INCOMPLETE), 15.0 MB =========================",
     ]
