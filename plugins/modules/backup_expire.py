@@ -130,8 +130,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     listed = [{"id": one.set_id, "stays": one.stays, "reason": one.reason} for one in verdicts]
     gone = {one.set_id for one in plan.sets}
     amount = sum(one.as_dict(now)["bytes"] for one in plan.sets)
-    summary = f"{len(listed) - len(gone)} sets stay, {len(gone)} go ({size(amount)})"
-    bases = f", with base backups {', '.join(plan.bases)}" if plan.bases else ""
+    summary = f"{len(listed) - len(gone)} of {len(listed)} sets stay; going: {size(amount)} in {len(gone)} sets"
+    bases = f", and base backups {plan.bases[-1]} to {plan.bases[0]}, {len(plan.bases)} in all" if plan.bases else ""
     return {
         "changed": bool(plan.sets or plan.bases),
         "verdicts": listed,
