@@ -139,6 +139,10 @@ backup_set:
     parents:
       description: By component what the parent holds of it, C(chain) and C(content); empty for a full set.
       type: dict
+unchanged:
+  description: Whether no set was made, because all is as in the parent, which RV(backup_set) is then.
+  returned: when state is complete and so it is
+  type: bool
 removed:
   description: Folders of interrupted backups that were removed.
   returned: when state is started
@@ -262,6 +266,10 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
         raise _not_complete(given["set_id"], f"{path} is not a set that this backup began")
     if os.path.lexists(final):
         raise _not_complete(given["set_id"], f"{final} is there already")
+    if nothing_changed(given, marker):
+        shutil.rmtree(path)
+        parent = {"id": marker["parent"], "path": os.path.join(given["store_path"], marker["parent"])}
+        return {"changed": False, "unchanged": True, "backup_set": parent, "bytes": 0, "files": 0}
     manifest = drafted(given, marker)
     artefacts = manifest["artefacts"]
     wrong = _verification.listing_problems(path, {MARKER_NAME, *root_files(given["set_id"])}, artefacts, artefacts)
@@ -284,6 +292,12 @@ def complete(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
+def nothing_changed(given: dict[str, Any], marker: dict[str, Any]) -> bool:
+    """Whether every component that was asked for is as in the parent: there is nothing to make a set of then."""
+    gathered(given["set_id"], given["results"], marker.get("components", ()))
+    return bool(marker.get("parent")) and all(one.get("unchanged") for one in given["results"].values())
+
+
 def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
     """The manifest from the components' results, as finished now; RecoveryError PRC-207 where they make none."""
     set_id, results = given["set_id"], given["results"]
@@ -293,6 +307,8 @@ def drafted(given: dict[str, Any], marker: dict[str, Any]) -> Manifest:
         parent = None
         if signed is not None:
             parent = parent_of(set_id, signed, given["environment"], given["environment_id"], marker["parent"])
+        if parent is not None:  # what is as in the parent is inherited from it
+            components = {name: one for name, one in components.items() if not results[name].get("unchanged")}
         taken = {name: list(results[name].get("chain") or ()) for name in components}
         inherited, chains = _chains.extended(parent, set_id, taken)
         manifest = build(

@@ -145,3 +145,22 @@ def test_an_increment_is_not_completed_where_its_parent_went_away(store: Store) 
     shutil.rmtree(store.path / THIRD)
     made = store.complete(FOURTH, results)
     assert made.get("failed") and "no set that it could be made after" in made["error"]["found"]
+
+
+@pytest.mark.parametrize("asked", [["configuration"], ["influxdb", "configuration"]])
+def test_what_has_not_changed_is_inherited_and_alone_makes_no_set(store: Store, asked: list[str]) -> None:
+    begun = store.begin(FOURTH, kind="increment", components=asked, trusted_signers=store.signers)
+    content = begun["backup_set"]["parents"]["configuration"]["content"]
+    written = store.write(FOURTH)
+    results = {name: written[name] for name in asked}
+    results["configuration"] = {"unchanged": True, "content": content, "artefacts": []}
+    for component in {"postgresql", "redis", "influxdb", "configuration"} - (set(asked) - {"configuration"}):
+        (store.path / f"{FOURTH}.incomplete/{component}/data_{FOURTH}").unlink()
+    ended = store.complete(FOURTH, results)
+    assert not ended.get("failed"), ended
+    if asked == ["configuration"]:
+        assert (ended["changed"], ended["unchanged"], ended["backup_set"]["id"]) == (False, True, THIRD)
+        assert not list(store.path.glob(f"{FOURTH}*"))
+    else:
+        assert store.manifest(FOURTH)["chains"]["configuration"] == [THIRD]
+        assert store.look(verify="bytes")["set"]["id"] == FOURTH
