@@ -236,8 +236,12 @@ def restore_plan(
             continue
         if record["artefact"] != shard.artefact:
             raise _unmapped(f"shard {shard.id} names {record['artefact']!r} as its archive")
-        # The one that is none of the others is the set itself.
-        within = [others.get(str(one), known) for one in reversed(record.get("archives", [""]))]
+        # Only the last may be none of the others: the set itself.
+        *before, last = [str(one) for one in record.get("archives", [""])]
+        missing = [one for one in before if one not in others]
+        if missing:
+            raise _unmapped(f"shard {shard.id} is to be read from set {missing[0]} too, which is not given")
+        within = [others.get(last, known), *(others[one] for one in reversed(before))]
         mapped |= {shard.artefact} if known in within else set()
         archives = tuple(_source(held, shard.artefact) for held in within)
         if shard.expired(now_ns):

@@ -159,6 +159,32 @@ def test_the_plan_names_every_file_that_is_read() -> None:
     assert (plan.bytes, plan.expired) == (30, ())
 
 
+def chained() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The content of an increment whose shard 1 lies in two sets, and the older one."""
+    made = content()
+    made["shards"][0] |= {"archives": ["20261123T051700Z", "own"], "files": [["a.tsm", 7, 0]]}
+    path = "/backups/20261123T051700Z"
+    return made, [{"id": "20261123T051700Z", "path": path, "artefacts": artefacts()}]
+
+
+def test_the_plan_of_an_increment_reads_older_sets_newest_first() -> None:
+    """And knows what has to be there in the end."""
+    made, older = chained()
+    plan = restore_plan(made, artefacts(), NOW, older)
+    assert [one.folder for one in plan.shards[0].archives] == ["", "/backups/20261123T051700Z"]
+    assert (plan.shards[0].files, plan.bytes) == ({"a.tsm": 7}, 40)
+
+
+def test_an_archive_that_no_set_of_the_chain_holds_is_refused() -> None:
+    """A member is missing, or has not the shard."""
+    made, older = chained()
+    older[0]["artefacts"] = artefacts()[:3]
+    with pytest.raises(RecoveryError, match="PRC-701"):
+        restore_plan(made, artefacts(), NOW, older)
+    with pytest.raises(RecoveryError, match="set 20261123T051700Z too, which is not given"):
+        restore_plan(made, artefacts(), NOW)
+
+
 def test_expired_shards_are_neither_restored_nor_expected() -> None:
     """Past the retention of the whole shard, and not a moment before."""
     end = nanoseconds("2026-11-23T00:00:00Z") + 7776000 * SECOND
