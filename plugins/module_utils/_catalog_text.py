@@ -96,7 +96,7 @@ def _window_line(name: str, window: Mapping[str, Any] | None) -> str:
         breaks = len(window["stretches"]) - 1
         by += f", {breaks} break{'s' * (breaks != 1)}" if breaks > 0 else ""
     else:
-        by = f"{count} point{'s' * (count != 1)}"
+        by = f"{count} point{'s' * (count != 1)}" + (" and the shipped log" if window.get("log_until") else "")
     return _WINDOW.format(name, short(window["earliest"]), short(window["latest"]), by)
 
 

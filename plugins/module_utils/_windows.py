@@ -17,6 +17,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._chains import 
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Manifest
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import iso
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View, wal_after
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import ShippedLog, is_newer
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import parse_segment
 
@@ -115,3 +116,12 @@ def points_window(component: str, manifests: Iterable[Manifest]) -> Window | Non
         "points": len(points),
         "stretches": [],
     }
+
+
+def with_log(window: Window | None, shipped: ShippedLog | None) -> Window | None:
+    """Redis' window with the newest point of its shipped log, where that is whole and reaches further."""
+    if window is None or shipped is None or shipped.missing or shipped.recovery_point is None:
+        return window
+    if not is_newer(shipped, window["latest"]):
+        return window
+    return {**window, "latest": shipped.recovery_point, "log_until": shipped.recovery_point}

@@ -22,6 +22,9 @@ options:
     description: Name of the environment, for the headline.
     type: str
     required: true
+  redis_log_path:
+    description: Folder of Redis' shipped log. Where it is not given or not there, Redis reaches as far as its sets.
+    type: path
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -118,7 +121,8 @@ catalog:
     windows:
       description: >-
         By component: C(earliest) and C(latest) reachable point, whether all between are (C(continuous)), C(points),
-        and C(stretches) of continuous recovery between gaps; null where no usable set holds the component.
+        C(stretches) of continuous recovery between gaps, C(log_until) of Redis' shipped log; null where no usable set
+        holds the component.
       type: dict
     gaps:
       description: WAL that is missing or cannot be used, each with C(segment), C(wrong), C(from), C(to).
@@ -136,6 +140,7 @@ table:
 """
 
 import datetime
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -144,6 +149,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import ShippedLog, newest_log
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import LOOK, look_without_volume
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, read_store
 from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
@@ -153,6 +160,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._windows import
     points_window,
     postgresql_window,
     reaches_of,
+    with_log,
 )
 
 
@@ -165,11 +173,27 @@ def look(given: dict[str, Any], problems: list[str]) -> View | None:
         return None
 
 
-def windows(usable: list[Entry], reaches: list[Reach]) -> dict[str, Any]:
+def shipped_log(given: dict[str, Any], problems: list[str]) -> ShippedLog | None:
+    """Redis' shipped log; None where there is none, and one more problem where it cannot be read."""
+    path = given["redis_log_path"]
+    if not path or not os.path.isdir(path):
+        return None
+    try:
+        shipped = newest_log(look_without_volume(given["image"], given["environment_id"], path)(LOOK))
+    except (RecoveryError, ValueError) as error:
+        found = error.found if isinstance(error, RecoveryError) else str(error)
+        problems.append(f"Redis' shipped log cannot be read: {found}")
+        return None
+    if shipped is not None and shipped.missing:
+        problems.append(f"Redis' shipped log ({shipped.life}) lacks {', '.join(shipped.missing)}")
+    return shipped
+
+
+def windows(usable: list[Entry], reaches: list[Reach], shipped: ShippedLog | None) -> dict[str, Any]:
     """The recovery window of each component."""
     manifests = [one.read.manifest for one in usable if one.read.manifest is not None]
     found = {name: points_window(name, manifests) for name in COMPONENTS}
-    return {**found, "postgresql": postgresql_window(reaches)}
+    return {**found, "postgresql": postgresql_window(reaches), "redis": with_log(found["redis"], shipped)}
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -187,7 +211,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "at": to_iso(now.timestamp()),
         "environment": given["environment"],
         "sets": [one.as_dict(now) for one in entries],
-        "windows": windows(usable, reaches),
+        "windows": windows(usable, reaches, shipped_log(given, problems)),
         "gaps": gaps_of(reaches),
         "problems": problems,
     }
@@ -196,7 +220,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    run_module({**STORE_ARGUMENTS, "environment": {"type": "str", "required": True}}, work, supports_check_mode=True)
+    more = {"environment": {"type": "str", "required": True}, "redis_log_path": {"type": "path"}}
+    run_module({**STORE_ARGUMENTS, **more}, work, supports_check_mode=True)
 
 
 if __name__ == "__main__":

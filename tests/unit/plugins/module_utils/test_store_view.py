@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import age, gap_sentence, size, table
 from ansible_collections.platform3.recovery.plugins.module_utils._expiry import as_kept
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import Generation, ShippedLog
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import parse_verify
 from ansible_collections.platform3.recovery.plugins.module_utils._set_states import SetState
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Read, judge
@@ -16,6 +18,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._windows import
     gaps_of,
     points_window,
     postgresql_window,
+    with_log,
 )
 
 FULL, FIRST, SECOND = "20261121T051700Z", "20261121T052700Z", "20261121T053700Z"
@@ -118,6 +121,17 @@ def test_an_inherited_point_counts_once() -> None:
     window = points_window("influxdb", [CHAIN[0], heir])
     assert window is not None and window["points"] == 1 and window["latest"] == f"point of {FULL}"
     assert points_window("redis", CHAIN) is None
+
+
+def test_redis_reaches_as_far_as_its_shipped_log_where_that_is_whole() -> None:
+    window = {"earliest": "2026-11-21T05:00:00Z", "latest": "2026-11-21T06:00:00Z", "points": 2}
+    newer = ShippedLog("initial", 2, Generation("b", ("i",), ()), 10, 1795300000, 1795200000, ())
+    assert window["latest"] < str(newer.recovery_point)
+    reached = with_log(window, newer)
+    assert reached is not None and reached["latest"] == reached["log_until"] == newer.recovery_point
+    assert with_log(window, replace(newer, missing=("i",))) == window
+    assert with_log(window, replace(newer, at=1)) == window
+    assert with_log(window, None) == window and with_log(None, newer) is None
 
 
 def test_the_table_can_be_read_at_night() -> None:
