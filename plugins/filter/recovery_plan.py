@@ -73,4 +73,7 @@ def recovery_plan(
         reach = hostvars[host].get(f"__{component}_wal") or hostvars[host].get(f"__{component}_log")
         if reach:
             found[component]["recovery_point"] = reach.get("recovery_point")
+            found[component]["segments"] = (reach.get("plan") or {}).get("segments")
+    replay = hostvars[groups["backup_store"][0]].get("__postgresql_replay") or {}
+    found["postgresql"]["replay"] = replay.get("figures") or {}
     return plan_lines(found, chosen, objectives, dict(inputs))

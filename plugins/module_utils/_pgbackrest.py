@@ -30,7 +30,11 @@ def iso(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup in the repository, as `info` describes it. bytes: of the cluster; repository_bytes: as stored."""
+    """One backup in the repository, as `info` describes it. bytes: of the cluster; repository_bytes: as stored.
+
+    kind: full, diff (since the last full one) or incr (since the last of any kind); depends_on: labels of the backups
+    whose files it goes without, oldest first.
+    """
 
     label: str
     system_identifier: str
@@ -45,6 +49,8 @@ class Backup:
     bytes: int
     repository_bytes: int
     damaged: bool
+    kind: str = "full"
+    depends_on: tuple[str, ...] = ()
 
     @property
     def timeline(self) -> int:
@@ -52,12 +58,15 @@ class Backup:
         return int(self.wal_start[:8], 16)
 
 
-def backup_argv(stanza: str, processes: int, full: bool = True) -> list[str]:
-    """Take a backup now, without expiring others: that is the retention's business, which knows what was tested."""
+def backup_argv(stanza: str, processes: int, kind: str = "full") -> list[str]:
+    """Take a backup of a kind (full, diff, incr) now, without expiring others.
+
+    That is the retention's business, which knows what was tested.
+    """
     return [
         "pgbackrest",
         f"--stanza={stanza}",
-        f"--type={'full' if full else 'incr'}",
+        f"--type={kind}",
         "--compress-type=lz4",
         f"--process-max={processes}",
         "--start-fast",
@@ -133,6 +142,8 @@ def _backup(entry: dict[str, Any], databases: dict[tuple[int, int], dict[str, An
         bytes=int(entry["info"]["size"]),
         repository_bytes=int(entry["info"]["repository"].get("size") or entry["info"]["repository"]["delta"]),
         damaged=bool(entry.get("error")),
+        kind=entry.get("type", "full"),
+        depends_on=tuple(sorted(entry.get("reference") or ())),
     )
 
 

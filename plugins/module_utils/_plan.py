@@ -9,7 +9,9 @@ import datetime
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._live import clock
+from ansible_collections.platform3.recovery.plugins.module_utils._replay import replay_line
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import SEGMENT_BYTES
 
 
 def plan_lines(
@@ -21,7 +23,8 @@ def plan_lines(
 ) -> list[str]:
     """What will be replaced, each component's recovery point, the loss to expect and the deadline.
 
-    preflights: result of preflight_info by component; chosen: the backup set (id, manifest); inputs: normalised;
+    preflights: result of preflight_info by component (PostgreSQL's with the segments to replay and the replay figures);
+    chosen: the backup set (id, manifest); inputs: normalised;
     now_seconds: this instant in seconds since 1970 (the controller's clock where left out).
     """
     now = datetime.datetime.now(datetime.timezone.utc).timestamp() if now_seconds is None else now_seconds
@@ -39,6 +42,10 @@ def plan_lines(
         loss = f"up to {clock(incident - parse_iso(point))} (mm:ss)" if point else "not known"
         shown = f"{point[:19]}Z" if point else "not known"
         lines.append(f"{component:<14}{_state(found):<37}{shown:<22}{loss}")
+    postgresql = preflights.get("postgresql", {})
+    if postgresql.get("segments"):
+        target = objectives["rto"]["postgresql"]["target_seconds"]
+        lines.append(replay_line(postgresql.get("replay") or {}, target, postgresql["segments"] * SEGMENT_BYTES))
     serving = preflights.get("app_services", {}).get("serving")
     lines.append(f"{'app_services':<14}{'SERVING, will be replaced' if serving else 'not serving'}")
     return lines

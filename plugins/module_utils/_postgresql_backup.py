@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import last_line
@@ -28,7 +28,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import SOCKET_OF_SERVER, LiveServer
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, literal
-from ansible_collections.platform3.recovery.plugins.module_utils._wal import Segment, parse_segment
 
 UNHARMED = "the database and earlier backup sets are untouched"
 SETTLED_SECONDS = 60
@@ -73,11 +72,14 @@ def relfilenodes(session: Session, tables: Iterable[str]) -> dict[str, str]:
     return {row["name"]: row["path"] for row in rows}
 
 
-def base_backup(server: LiveServer, processes: int, expected_bytes: int, progress: Progress) -> Backup:
-    """A full backup now; waits for one that is still at work. PRC-531 where pgBackRest fails."""
+def base_backup(server: LiveServer, processes: int, kind: str, expected_bytes: int, progress: Progress) -> Backup:
+    """A backup of a kind (full, diff, incr) now, a full one where there is none to build on.
+
+    Waits for one that is still at work. PRC-531 where pgBackRest fails.
+    """
     progress.start("backing up the cluster", expected_bytes)
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    argv = server.exec_argv(backup_argv(server.stanza, processes))
+    argv = server.exec_argv(backup_argv(server.stanza, processes, kind))
     while True:
         said: list[str] = []
         with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -150,27 +152,3 @@ def globals_argv() -> list[str]:
     return [
         "pg_dumpall", f"--host={SOCKET_OF_SERVER}", "--username=postgres", "--globals-only", "--no-role-passwords",
     ]  # fmt: skip
-
-
-def stream_leftovers(paths: Iterable[str], archived: Mapping[str, object], wal_start: str) -> list[str]:
-    """Streamed segments ("folder/name") that nothing needs: whole, in the archive, and from before this backup.
-
-    What follows the backup stays as a second copy. Of each folder the newest whole segment stays too, because
-    pg_receivewal goes on behind it.
-    """
-    start = parse_segment(wal_start)
-    by_folder: dict[str, list[str]] = {}
-    for path in paths:
-        folder, _, name = path.partition("/")
-        if len(name) == 24:
-            by_folder.setdefault(folder, []).append(name)
-    return [
-        f"{folder}/{name}"
-        for folder, names in sorted(by_folder.items())
-        for name in sorted(names)[:-1]
-        if name in archived and _is_before(parse_segment(name), start)
-    ]
-
-
-def _is_before(segment: Segment, start: Segment) -> bool:
-    return segment.timeline <= start.timeline and segment.number < start.number

@@ -226,6 +226,8 @@ def assess(view: View, content: Mapping[str, Any]) -> Assessment:
             f"it is of database {backup.system_identifier}, the backup set is of {content['system_identifier']}",
             "check backup_store_path: the repository belongs to another database",
         )
+    for label in backup.depends_on:
+        find_backup(view.backups, label)
     if view.manifest_sha256 != known["manifest_sha256"]:
         raise _refusal(
             "PRC-506",

@@ -248,6 +248,10 @@ def verify_pgbackrest(store_path: str, manifest: Manifest) -> None:
         raise _no_base(set_id, f"{path} cannot be read ({error.strerror})") from None
     if found != sha256:
         raise _no_base(set_id, f"{path} has sha256 {found[:12]}… instead of {sha256[:12]}…")
+    # Files that an increment goes without lie in the backups before it; their checksums stand in its own manifest.
+    for needed in named.get("depends_on") or ():
+        if not os.path.isfile(os.path.join(store_path, "pgbackrest", "backup", stanza, needed, PGBACKREST_MANIFEST)):
+            raise _no_base(set_id, f"base backup {label} needs {needed}, which is not in the repository")
 
 
 def _no_base(set_id: str, found: str) -> RecoveryError:

@@ -10,10 +10,10 @@ short_description: Back up PostgreSQL with pgBackRest and pg_dump, and write dow
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
-  - Takes a full base backup into the pgBackRest repository and, beside it, a dump in the custom format and the roles
+  - Takes a base backup into the pgBackRest repository and, beside it, a dump in the custom format and the roles
     (without passwords) into the backup set.
   - Counts and sums the settled rows of the critical tables, which are exact under live traffic.
-  - Drops streamed WAL from before this backup that the archive holds.
+  - Drops streamed WAL from before this backup, but only what the archive holds.
 extends_documentation_fragment:
   - platform3.recovery.step
 options:
@@ -65,6 +65,13 @@ options:
       sum_column:
         description: Exact numeric column that is summed over the settled rows.
         type: str
+  type:
+    description:
+      - A full base backup, what changed since the last full one (V(diff)), or since the last of any kind (V(incr)).
+      - Where there is none to build on, pgBackRest takes a full one. The manifest says which it was, and what it needs.
+    type: str
+    choices: [full, diff, incr]
+    default: full
   dump:
     description: Whether a dump is due.
     type: str
@@ -142,7 +149,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_bac
     manifest_sha256,
     relfilenodes,
     run_dump,
-    stream_leftovers,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import (
     COMPONENT,
@@ -155,6 +161,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_rec
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_stream import Stream
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import archived_segments
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_stream import removable
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -167,6 +174,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stanza": {"type": "str", "required": True},
     "database": {"type": "str", "required": True},
     "critical_tables": CRITICAL_TABLES_ARGUMENT,
+    "type": {"type": "str", "choices": ["full", "diff", "incr"], "default": "full"},
     "dump": {"type": "str", "choices": ["always", "never"], "default": "always"},
     "dump_compression": {"type": "str", "default": "zstd:1"},
     "processes": {"type": "int", "default": 2},
@@ -210,6 +218,8 @@ def content_of(
         "pgbackrest": {
             "stanza": given["stanza"],
             "label": backup.label,
+            "type": backup.kind,
+            "depends_on": list(backup.depends_on),
             "manifest_sha256": sha256,
             "archive_id": backup.archive_id,
             "wal_start": backup.wal_start,
@@ -238,7 +248,7 @@ def tidy_stream(given: dict[str, Any], server: LiveServer, backup: Backup) -> li
         server.pgbackrest("repo-ls", "--recurse", "--output=json", f"archive/{given['stanza']}/{backup.archive_id}")
     )
     names = {path.rpartition("/")[2]: entry for path, entry in listing.items()}
-    leftovers = stream_leftovers(stream.files(), archived_segments(names), backup.wal_start)
+    leftovers = removable(stream.files(), archived_segments(names), backup.wal_start)
     if leftovers:
         stream.remove(leftovers)
     return leftovers
@@ -249,7 +259,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     server = LiveServer(given["container"], given["database"], given["stanza"])
     server.require_alive([])
-    diff = {"before": "", "after": f"full backup of {given['container']}, dump {given['dump']}\n"}
+    diff = {"before": "", "after": f"{given['type']} backup of {given['container']}, dump {given['dump']}\n"}
     if module.check_mode:
         return {"changed": True, "diff": diff, "artefacts": [], "content": {}}
 
@@ -269,7 +279,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     clock.lap("figures")
     with ThreadPoolExecutor(max_workers=1) as pool:
         dumping = pool.submit(write_dumps, given, server, facts["version"], dump_clock)
-        backup = base_backup(server, given["processes"], int(row["bytes"]), Progress(given["progress_path"]))
+        progress = Progress(given["progress_path"])
+        backup = base_backup(server, given["processes"], given["type"], int(row["bytes"]), progress)
         clock.lap("backup")
         records = dumping.result()
     content = content_of(given, facts, backup, manifest_sha256(server, backup.label), records)

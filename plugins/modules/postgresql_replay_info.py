@@ -41,6 +41,7 @@ figures:
   returned: success
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     paths = sorted(Path(module.params["state_path"]).glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
     found = []
     for path in paths[-LOOKED_AT:]:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        one = measurement(path.parent.name, parse(text)) if "replayed_bytes" in text else None
-        found += [one] if one else []
+        # A journal that cannot be read measures nothing, and must not hold up a recovery.
+        with contextlib.suppress(OSError):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            one = measurement(path.parent.name, parse(text)) if "replayed_bytes" in text else None
+            found += [one] if one else []
     return {"changed": False, "measurements": found, "figures": replay_figures(found)}
 
 

@@ -210,7 +210,11 @@ def test_a_lost_slot_is_named_and_made_anew(stage: Stage) -> None:
 
 
 def test_sigkill_under_load_loses_no_acknowledged_order(stage: Stage) -> None:
-    assert "content" in stage.backup(dump="never")
+    full = stage.backup(dump="never")["content"]["pgbackrest"]
+    assert (full["type"], full["depends_on"]) == ("full", [])
+    stage.trade(20)
+    increment = stage.backup(dump="never", type="incr")["content"]["pgbackrest"]
+    assert (increment["type"], increment["depends_on"]) == ("incr", [full["label"]])
     assert "checks" in stream(stage, wal_stream="sync")
     acknowledged: list[int] = []
     workers = [threading.Thread(target=_trade_until_it_ends, args=(stage, acknowledged, one)) for one in range(1, 5)]
@@ -224,6 +228,7 @@ def test_sigkill_under_load_loses_no_acknowledged_order(stage: Stage) -> None:
     restored = stage.restore("r-1", 5)
     assert restored.get("checks") and all(one["ok"] for one in restored["checks"]), restored
     assert restored["replayed_bytes"] > 0
+    assert stage.content["pgbackrest"]["label"] == increment["label"], "it was the increment that was restored"
     # The lost server waited for its receiver; the restored one does not, before there is one.
     assert not waits(stage)
     there = {row[0] for row in stage.execute("SELECT order_id FROM orders")}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_backup import stream_leftovers
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import (
     figure_checks,
     figures_of,
@@ -139,19 +138,6 @@ def test_names_and_texts_cannot_leave_their_quotes() -> None:
     assert identifier('pub"lic.orders') == '"pub""lic"."orders"'
     with pytest.raises(ValueError, match="zero byte"):
         literal("a\0b")
-
-
-def test_only_archived_wal_from_before_the_backup_may_go() -> None:
-    def name(number: int, timeline: int = 1) -> str:
-        return f"{timeline:08X}{0:08X}{number:08X}"
-
-    paths = [f"a/{name(n)}" for n in (3, 4, 5, 6, 7)] + [f"a/{name(8)}.partial", f"b/{name(9, 2)}", f"b/{name(10, 2)}"]
-    archived = dict.fromkeys([name(3), name(5), name(6), name(7), name(9, 2), name(10, 2)])
-    # 4 is nowhere else; 6 follows the backup; of each folder the newest stays.
-    assert stream_leftovers(paths, archived, name(6)) == [f"a/{name(3)}", f"a/{name(5)}"]
-    assert stream_leftovers(paths, archived, name(10, 2)) == [
-        f"a/{name(3)}", f"a/{name(5)}", f"a/{name(6)}", f"b/{name(9, 2)}",
-    ]  # fmt: skip
 
 
 def test_a_stream_folder_with_wal_of_a_timeline_that_was_left_is_not_gone_on_with() -> None:
