@@ -37,7 +37,8 @@ for life in */; do
   (cd "$life" && stat --printf 'file %n %s\\n' -- *)
   # Newest first: one that was just begun names no time yet.
   for file in $(awk '$6 == "i" {{ print $2 }}' "$life$newest" | tac); do
-    seconds=$(tail -c {TIME_BYTES} "$life$file" 2>/dev/null | LC_ALL=C grep -a -o '^#TS:[0-9]*' | tail -n 1) || continue
+    seconds=$(tail -c {TIME_BYTES} "$life$file" 2>/dev/null | LC_ALL=C grep -a -o '^#TS:[0-9]*' | tail -n 1)
+    [ -n "$seconds" ] || continue
     echo "time ${{seconds#*:}}"
     break
   done
