@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import importlib
-import io
 import json
 import os
 import subprocess
@@ -14,34 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.platform3.recovery.plugins.module_utils import _age, _backup_store, _manifest, _signing
+from ansible_collections.platform3.recovery.plugins.module_utils import _age
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.bad_input import ROOT, Ended, playbook
+from tests.integration.secrets_stage import OPERATOR, SAFE, SECRETS, SET, STRANGER, Scratch
 
 pytestmark = pytest.mark.integration
-
-SET = "20261123T051700Z"
-ENVIRONMENT = "scratch"
-ENVIRONMENT_ID = "scratch-secrets-0001"
-SECRETS = {
-    "database_password": b"correct-horse-battery",
-    "deep/token": b"staple-0815-4711",
-    "cert.pem": bytes(range(256)),
-}
-
-
-def pair() -> tuple[str, str]:
-    """A fresh identity and its recipient."""
-    made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True)
-    return made.stdout, made.stderr.split()[-1]
-
-
-OPERATOR, SAFE, STRANGER = pair(), pair(), pair()
 
 
 @settings(max_examples=10, deadline=None)
@@ -70,102 +47,6 @@ def test_a_recipient_with_a_wrong_checksum_is_refused() -> None:
     with pytest.raises(RecoveryError) as caught:
         _age.seal(b"secret", [OPERATOR[1], wrong])
     assert caught.value.code == "PRC-352"
-
-
-class Scratch:
-    """A host with a configuration and secrets, and a store to which sets of it are written and signed."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.store, self.inventory = folder, folder / "store", folder / "inventory"
-        self.target = folder / "restored"
-        self._monkeypatch = monkeypatch
-        for place in ("project", "secrets/deep", "store", "inventory/group_vars"):
-            (folder / place).mkdir(parents=True)
-        (self.store / "environment_id").write_text(ENVIRONMENT_ID)
-        (folder / "project/compose.yaml").write_text("services: {}\n")
-        (folder / "compose.env").write_text("PORT=1\nAPI_TOKEN=wonder-wall-1995\n")
-        for name, content in SECRETS.items():
-            (folder / "secrets" / name).write_bytes(content)
-        for name, (identity, _recipient) in {"operator": OPERATOR, "safe": SAFE, "stranger": STRANGER}.items():
-            (folder / name).write_text(identity)
-        key = folder / "signing_key"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-        self.signing_key = key.read_text()
-        self.signers = [{"identity": "scratch", "public_key": (folder / "signing_key.pub").read_text().strip()}]
-        self._write_inventory()
-
-    def _write_inventory(self) -> None:
-        hosts = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
-        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
-        facts = {
-            "recovery_environment": ENVIRONMENT,
-            "recovery_environment_id": ENVIRONMENT_ID,
-            "backup_store_path": str(self.store),
-            "recovery_state_path": str(self.folder / "state"),
-            "recovery_compose": {},
-            "backup_set_trusted_signers": self.signers,
-        }
-        (self.inventory / "group_vars/all.yml").write_text(yaml.safe_dump(facts))
-
-    def back_up(self, set_id: str = SET, **changes: Any) -> dict[str, Any]:
-        """Run the module as the role does; the engine's answer is given, for no image matters here."""
-        path = _backup_store.begin(str(self.store), set_id, {"backup_set": set_id})
-        module = importlib.import_module("ansible_collections.platform3.recovery.plugins.modules.configuration_backup")
-        self._monkeypatch.setattr(module, "images_here", lambda _compose: ({}, []))
-        arguments = {
-            "fence": {"recovery_id": "r", "epoch": 1},
-            "compose": {
-                "project": "p",
-                "directory": str(self.folder / "project"),
-                "files": ["compose.yaml"],
-                "env_file": str(self.folder / "compose.env"),
-            },
-            "set_path": path,
-            "secret_paths": [str(self.folder / "secrets")],
-            "age_recipients": [OPERATOR[1], SAFE[1]],
-            "digest_key": "key",
-            **changes,
-        }
-        printed = io.StringIO()
-        with patch_module_args(arguments), contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(printed.getvalue().strip().splitlines()[-1])
-        return result
-
-    def complete(self, made: dict[str, Any], set_id: str = SET) -> Path:
-        """Sign the set and give it its name."""
-        final = self.store / set_id
-        manifest = _manifest.build(
-            set_id=set_id,
-            environment=ENVIRONMENT,
-            environment_id=ENVIRONMENT_ID,
-            sequence=1,
-            started_at="2026-11-23T05:17:00Z",
-            finished_at="2026-11-23T05:17:01Z",
-            components={"configuration": made["content"]},
-            artefacts=made["artefacts"],
-        )
-        raw, path = _manifest.render(manifest), f"{final}.incomplete"
-        _backup_store.write_durable(f"{path}/{_manifest.MANIFEST_NAME}", raw)
-        signature = _signing.sign(raw, self.signing_key)
-        _backup_store.write_durable(f"{path}/{_manifest.SIGNATURE_NAME}", signature)
-        _backup_store.seal(path, str(final))
-        return final
-
-    def restore(self, identity: str, *more: str) -> Ended:
-        return playbook(
-            self.inventory,
-            "playbooks/restore_secrets.yml",
-            "-e",
-            f"configuration_age_identity={self.folder / identity}",
-            "-e",
-            f"configuration_secrets_target={self.target}",
-            *more,
-        )
-
-    def restored(self) -> dict[str, bytes]:
-        files = [path for path in self.target.rglob("*") if path.is_file()]
-        return {path.relative_to(self.target).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.integration.bad_input import ROOT, Ended, playbook
+from tests.integration.units import verified
 
 pytestmark = pytest.mark.integration
 
@@ -81,14 +81,6 @@ class Schedule:
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=200)
 
 
-def verified(units: Path) -> subprocess.CompletedProcess[str]:
-    """What systemd says of the units; a template as one that is named."""
-    files = [str(path).replace("alarm@.", "alarm@x.") for path in sorted(units.glob("*")) if path.name not in OTHERS]
-    argv = ["systemd-analyze", "verify", "--man=no", *files]
-    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
-    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-
-
 @pytest.fixture(scope="module")
 def schedule(tmp_path_factory: pytest.TempPathFactory) -> Schedule:
     made = Schedule(tmp_path_factory.mktemp("schedule"))
@@ -108,7 +100,7 @@ def test_systemd_accepts_every_unit(schedule: Schedule) -> None:
         "platform3-backup-full.timer",
         "platform3-alarm@.service",
     }
-    done = verified(schedule.units)
+    done = verified(schedule.units, OTHERS)
     assert (done.returncode, done.stderr) == (0, "")
 
 
