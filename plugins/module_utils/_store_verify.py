@@ -185,7 +185,7 @@ def failure(found: Findings, gaps: Sequence[dict[str, Any]], broken: Sequence[En
     said += [f"WAL {one['segment']} {one['wrong']}" for one in gaps]
     said += [f"set {one.set_id} cannot be used: {_why(one)}" for one in broken]
     said += [f"{one} could not be verified ({_first(why)})" for one, why in found.unread.items()]
-    if said and found.damaged:
+    if _sets(found.damaged):
         said.append(f"the newest good set is {newest}" if newest else "NO good set is left")
     return "; ".join(said)
 

