@@ -83,11 +83,12 @@ def await_shipped(compose: Compose, service: str, timeout_seconds: int) -> str:
     deadline = time.monotonic() + timeout_seconds
     while not (found := shipped(compose, service)):
         if time.monotonic() > deadline:
-            logs = docker(compose.argv(["logs", "--no-log-prefix", "--tail", "5", service]), check=False)
+            logs = docker(compose.argv(["logs", "--no-color", "--no-log-prefix", "--tail", "5", service]), check=False)
             raise RecoveryError(
                 "PRC-623",
                 "let the append-only log of Redis be shipped again",
-                last_line(logs.stdout) or f"the first copy was not made within {timeout_seconds} s",
+                last_line(logs.stdout).removeprefix("\x1b[2K").rstrip(".")
+                or f"the first copy was not made within {timeout_seconds} s",
                 "the restored data is in place and serves, but a loss now costs what is written after the last backup",
                 f"docker compose logs {service}; mend the cause and go on with the same recovery_id",
             )
