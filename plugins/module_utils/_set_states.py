@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 from ansible_collections.platform3.recovery.plugins.module_utils import _signing
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._known_signatures import KnownSignatures
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_instant
 from ansible_collections.platform3.recovery.plugins.module_utils._state import exclusive, read_text, replace_text
 
@@ -92,25 +93,26 @@ def current(said: Iterable[SetState]) -> dict[str, SetState]:
 
 
 def read_states(
-    state_path: str, signers: str, sets: Iterable[str] | None = None
+    state_path: str, signed: KnownSignatures, sets: Iterable[str] | None = None
 ) -> tuple[dict[str, SetState], list[str]]:
     """What holds of each of these sets (all where None), and a clause on each line that was ignored.
 
-    A line counts only where a trusted key signed it; signers is the text made by _signing.allowed_signers.
+    A line counts only where a trusted key signed it.
     """
     lines, ignored = parse_lines(read_text(os.path.join(state_path, FILE_NAME)))
     wanted = None if sets is None else frozenset(sets)
     asked = [one for one in lines if wanted is None or one.said.set in wanted]
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) or 1) as pool:
-        wrong = list(pool.map(lambda one: _signature_problem(one, signers), asked))
+        wrong = list(pool.map(lambda one: _signature_problem(one, signed), asked))
     ignored += [f"line {one.number} ({one.said.set}) {why}" for one, why in zip(asked, wrong) if why]
     return current(one.said for one, why in zip(asked, wrong) if not why), ignored
 
 
 def state_of(lines: Iterable[Line], set_id: str, signers: str) -> SetState | None:
     """What holds of one set; only its own lines are looked at, so that a recovery need not wait for all."""
+    signed = KnownSignatures(signers, {})
     asked = (one for one in lines if one.said.set == set_id)
-    return current(one.said for one in asked if not _signature_problem(one, signers)).get(set_id)
+    return current(one.said for one in asked if not _signature_problem(one, signed)).get(set_id)
 
 
 def lines_of(state_path: str) -> list[Line]:
@@ -118,9 +120,9 @@ def lines_of(state_path: str) -> list[Line]:
     return parse_lines(read_text(os.path.join(state_path, FILE_NAME)))[0]
 
 
-def _signature_problem(line: Line, signers: str) -> str:
+def _signature_problem(line: Line, signed: KnownSignatures) -> str:
     try:
-        _signing.signer_of(line.said.signed_bytes(), line.signature.encode(), signers)
+        signed.signer_of(line.said.signed_bytes(), line.signature.encode())
     except RecoveryError as error:
         if error.code == "PRC-224":  # no ssh-keygen here: that is not the line's fault
             raise

@@ -159,14 +159,14 @@ def verify_wal(place: Place, repository: Repository, found: Findings) -> None:
     """Hash the segments of the archive that were not hashed before, against the digest in their names."""
     root = os.path.join(place.store, "pgbackrest", "archive", repository.stanza)
     memory = place.recall(WAL)
-    prints: dict[str, _verified.Known] = {}
+    prints: dict[str, list[int]] = {}
     for folder, _folders, names in os.walk(root):
         for name in names:
             if "-" in name and not name.endswith(".tmp"):
                 path = os.path.join(folder, name)
-                prints[os.path.relpath(path, root)] = [*_verified.fingerprint(path)]
+                prints[os.path.relpath(path, root)] = _verified.fingerprint(path)
     todo = [path for path, now in prints.items() if memory.get(path) != now]
-    size = sum(int(str(prints[path][0])) for path in todo)
+    size = sum(prints[path][0] for path in todo)
     place.progress.start("verifying the WAL archive", size)
     wrong = repository.damaged_wal(todo) if todo else {}
     wrong = {path: why for path, why in wrong.items() if os.path.lexists(os.path.join(root, path))}

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils import _backup_store as store_files
-from ansible_collections.platform3.recovery.plugins.module_utils import _chains, _set_states, _signing
+from ansible_collections.platform3.recovery.plugins.module_utils import _chains, _set_states, _signing, _verified
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._known_signatures import NAME as SIGNATURES
+from ansible_collections.platform3.recovery.plugins.module_utils._known_signatures import KnownSignatures
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import (
     INCOMPLETE_SUFFIX,
     SIGNATURE_NAME,
@@ -114,11 +116,11 @@ class Entry:
         }
 
 
-def read_set(store: str, set_id: str, signers: str) -> Read:
+def read_set(store: str, set_id: str, signed: KnownSignatures) -> Read:
     """A complete set: its manifest where a trusted signer signed it, else why not. PRC-224 without ssh-keygen."""
     try:
         raw, signature = store_files.read_signed(store, set_id)
-        signer = _signing.signer_of(raw, signature, signers)
+        signer = signed.signer_of(raw, signature)
         return Read(set_id, parse(raw, set_id), signer)
     except FileNotFoundError as error:
         return Read(set_id, None, code="PRC-223", wrong=f"its {os.path.basename(error.filename)} is missing")
@@ -131,15 +133,20 @@ def read_set(store: str, set_id: str, signers: str) -> Read:
 
 
 def read_store(
-    store: str, state_path: str, environment_id: str, trusted: Sequence[Mapping[str, str]]
+    store: str, state_path: str, environment_id: str, trusted: Sequence[Mapping[str, str]], keep: bool = False
 ) -> tuple[list[Entry], list[str]]:
-    """Every set of the store, newest first, and a clause on each line of sets.jsonl that was ignored. PRC-204, 221."""
-    signers = _signing.allowed_signers(trusted)
+    """Every set of the store, newest first, and a clause on each line of sets.jsonl that was ignored. PRC-204, 221.
+
+    Signatures that were good before are not checked again; keep: remember those that are good now.
+    """
+    signed = KnownSignatures(_signing.allowed_signers(trusted), _verified.recall(state_path, SIGNATURES))
     ids = store_files.set_ids(store)
     incomplete = store_files.set_ids(store, INCOMPLETE_SUFFIX)
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) or 1) as pool:
-        reads = {one.set_id: one for one in pool.map(lambda one: read_set(store, one, signers), ids)}
-    states, ignored = _set_states.read_states(state_path, signers, ids)
+        reads = {one.set_id: one for one in pool.map(lambda one: read_set(store, one, signed), ids)}
+    states, ignored = _set_states.read_states(state_path, signed, ids)
+    if keep:
+        _verified.remember(state_path, SIGNATURES, signed.used)
     lock = parse_lock(read_text(os.path.join(state_path, "lock")))
     found = judge(reads, incomplete, states, environment_id, lock.recovery_id if lock else "")
     return found, ignored

@@ -19,7 +19,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import r
 
 FOLDER = "verified"
 
-Known = list[object]
+Known = object
 
 
 def fingerprint(path: str) -> list[int]:

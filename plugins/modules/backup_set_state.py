@@ -99,7 +99,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._set_states imp
     STATES,
     SetState,
     append_states,
-    read_states,
+    lines_of,
+    state_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import unknown_set
@@ -112,7 +113,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if given["backup_set"] not in ids:
         raise unknown_set(given["backup_set"], ids)
     signers = _signing.allowed_signers(given["trusted_signers"])
-    known = read_states(given["state_path"], signers, [given["backup_set"]])[0].get(given["backup_set"])
+    known = state_of(lines_of(given["state_path"]), given["backup_set"], signers)
     reason = " ".join(given["reason"].split())
     if given["state"] == "condemned" and not reason:
         raise RecoveryError(

@@ -147,7 +147,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     began = time.monotonic()
     arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
-    entries, _ignored = read_store(*arguments)
+    entries, _ignored = read_store(*arguments, keep=not module.check_mode)
     asked = asked_for(entries, given["backup_set"])
     repository = repository_of(given)
     repository.look()  # a repository that cannot be read at all proves nothing about the sets
