@@ -62,8 +62,6 @@ INVENTORY_VARIABLES = frozenset(
         "recovery_state_path",
         "recovery_report_dir",
         "backup_store_path",
-        "backup_set_signing_key",
-        "backup_set_trusted_signers",
         "platform_gateway_url",
         "platform_dashboard_url",
         "platform_close_argv",
@@ -84,7 +82,6 @@ INVENTORY_VARIABLES = frozenset(
         "postgresql_password",
         "postgresql_replication_password",
         "postgresql_stanza",
-        "postgresql_critical_tables",
         "postgresql_restore_method",
         "redis_container",
         "redis_service",
@@ -94,7 +91,6 @@ INVENTORY_VARIABLES = frozenset(
         "redis_port",
         "redis_user",
         "redis_password",
-        "redis_cache_patterns",
         "influxdb_container",
         "influxdb_service",
         "influxdb_image",
@@ -119,7 +115,16 @@ ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
 BEGINNING = ("full", "partial", "point_in_time", "drill", "backup")
 # Scenarios that work on no recovery at all.
-APART = ("restore_secrets", "schedule", "catalog", "verify_backups", "expire_backups", "condemn", "wal_stream", "exposure")
+APART = (
+    "restore_secrets",
+    "schedule",
+    "catalog",
+    "verify_backups",
+    "expire_backups",
+    "condemn",
+    "wal_stream",
+    "exposure",
+)
 PLAYBOOKS = {
     "full": "full_recovery.yml",
     "partial": "partial_recovery.yml",
