@@ -44,6 +44,10 @@ class Unauthorised(RecoveryError):
     """The server does not accept the token (HTTP 401)."""
 
 
+class ServerFailed(RecoveryError):
+    """The server could not do it just now (HTTP 5xx), such as "snapshots disabled" while it deletes points."""
+
+
 class Writable(Protocol):
     """What takes bytes."""
 
@@ -206,7 +210,7 @@ class InfluxApi:
         return answer
 
     def _failed(self, method: str, path: str, found: str, status: int = 0) -> RecoveryError:
-        kind = {401: Unauthorised, 404: NotFound}.get(status, RecoveryError)
+        kind = {401: Unauthorised, 404: NotFound}.get(status, ServerFailed if status >= 500 else RecoveryError)
         next_step = "see the log of the InfluxDB container, mend the cause and run the same command again"
         if kind is Unauthorised:
             next_step = "compare the operator token in the secrets with the one that the server knows"

@@ -31,7 +31,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._archive import
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._hashing import HashingWriter
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, InfluxApi, NotFound
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import (
+    Figures,
+    InfluxApi,
+    NotFound,
+    ServerFailed,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import Files, Increments, listed
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     BOLT_ARTEFACT,
@@ -53,6 +58,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._tsm import Not
 SHARD_ATTEMPTS = 4
 # After that many a shard is taken whole: it needs no listing.
 INCREMENT_ATTEMPTS = 2
+# A server that deletes points gives no archive of the shard for a moment.
+PAUSE_SECONDS = 0.3
 ROUNDS = 5
 # Each attempt counts up to a moment four times further back: some writer is later than was thought.
 SETTLING_FACTOR = 4
@@ -213,6 +220,10 @@ class Capture:
                         self._absent(shard, settled)
                         return
                     why = error.found
+                    continue
+                except ServerFailed as error:
+                    why = error.found
+                    time.sleep(PAUSE_SECONDS * (attempt + 1))
                     continue
                 except ArchiveRefused as error:
                     why = f"its archive is damaged: {error}"

@@ -12,6 +12,7 @@ what is on the newest list. A file is the same where name, size and time (whole 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -28,6 +29,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 
 # Files may bear times this much before the server's Date that was read before they were written.
 MARGIN_SECONDS = 5
+PAUSES_SECONDS = (0.2, 0.5)
 
 Record = dict[str, Any]
 # Name of a file -> its size and its time in whole seconds since 1970.
@@ -91,8 +93,16 @@ def parse_listing(text: str) -> Listing:
 def list_container(container: str, prefix: str = "") -> Listing:
     """The listing of all shards, or of the one with this prefix, in the server's container; RecoveryError else."""
     script = ["bash", "-euc", _LIST_ONE if prefix else _LIST_ALL, "bash", *([prefix] if prefix else [])]
+    for pause in (*PAUSES_SECONDS, None):
+        try:
+            text = docker(["exec", container, *script]).stdout
+            break
+        except RecoveryError:  # a busy engine fails to start a command now and then
+            if pause is None:
+                raise
+            time.sleep(pause)
     try:
-        return parse_listing(docker(["exec", container, *script]).stdout)
+        return parse_listing(text)
     except ValueError as error:
         raise RecoveryError(
             "PRC-705",

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import list_container
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds, restore_plan
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
+from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
-from tests.integration.influxdb_stage import DAY, SECOND, Platform, Taken, Writer, docker, iso_of, seed
+from tests.integration.influxdb_stage import DAY, IMAGE, SECOND, Platform, Taken, Writer, docker, iso_of, seed
 
 pytestmark = pytest.mark.integration
 
@@ -92,15 +96,16 @@ class Nowhere:
 
 
 def compacted(chain: Chain, begin_ns: int) -> None:
-    """Write and flush until the server has rewritten small files into one, and the small ones are gone."""
-    before = chain.names()
-    for number in range(12):
-        chain.write(50, "NZDUSD", begin_ns + number * SECOND, SECOND // 50)
-        chain.flush(begin_ns)
-    deadline = time.monotonic() + 30
-    while not before - chain.names() or not [one for one in chain.names() - before if "-000000001." not in one]:
+    """Write and flush until the server has rewritten files of the chain into one, and they are gone."""
+    before, number = chain.names(), 0
+    deadline = time.monotonic() + 60
+    while not before - chain.names():
         assert time.monotonic() < deadline, "the server compacted nothing"
-        time.sleep(0.2)
+        chain.write(50, "NZDUSD", begin_ns + number * SECOND // 10, SECOND // 500)
+        chain.flush(begin_ns)
+        number += 1
+        time.sleep(0.1)
+    assert [one for one in chain.names() - before if "-000000001." not in one]
 
 
 @pytest.fixture(scope="module")
@@ -180,12 +185,26 @@ def test_the_whole_chain_is_restored_exactly(chain: Chain, target: Platform) -> 
         flux = f'|> filter(fn: (r) => r.symbol == "{symbol}")'
         assert target.count(flux) == chain.platform.count(flux), symbol
     assert (target.count("", "orders"), target.count("", "analytics")) == (200, 200)
-    live = list_container(target.id).files
-    for shard in last.content["shards"]:
-        own = live.get(f"{shard['bucket_id']}/{shard['policy']}/{shard['id']}", {})
-        assert {name: size for name, (size, _at) in own.items()} == {name: size for name, size, _at in shard["files"]}
     again = chain.platform.backup(chain.folder / "again", settle_seconds=5, buckets=["market-data"])
     assert again["whole_because"] == "" and again["chain"] == ["again"]
+
+
+def test_what_is_unpacked_is_the_newest_list_and_nothing_else(chain: Chain, target: Platform) -> None:
+    """Looked at before the server starts, which may compact it."""
+    last, older = chain.taken[-1], chain.older(-1)
+    target.compose("up", "--no-start")
+    plan = restore_plan(last.content, last.artefacts, time.time_ns(), older)
+    with VolumeWorker("influxdb", target.volume, IMAGE, target.id, Fence("recovery-1", 2)) as worker:
+        Placement(worker, plan, str(last.folder), origin_of(last.artefacts, older), Progress(None)).restore()
+    found = target.in_volume("cd restore-recovery-1/engine/data; find * -type f -printf '%s %p\\n'").splitlines()
+    expected = {
+        f"{size} {shard['bucket_id']}/{shard['policy']}/{shard['id']}/{name}"
+        for shard in last.content["shards"]
+        for name, size, _at in shard["files"]
+    }
+    assert set(found) == expected
+    held = {one["path"] for taken in chain.taken for one in taken.artefacts if one["kind"] == "shard"}
+    assert len(held) > 4 and any(len(shard["archives"]) > 2 for shard in last.content["shards"])
 
 
 def test_an_earlier_point_of_the_chain_is_restored_too(chain: Chain, target: Platform) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils import _influxdb_capture
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import ArchiveRefused
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, NotFound
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Figures, NotFound, ServerFailed
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_capture import (
     Capture,
     held_by,
@@ -152,6 +152,25 @@ def test_a_planned_shard_without_files_is_recorded_as_absent(tmp_path: Path) -> 
     assert not list((tmp_path / "influxdb/shards").iterdir())
     with pytest.raises(RecoveryError, match="status 404"):
         capture(Server([SAME], gone, [[1]]), tmp_path)
+
+
+def test_a_server_that_fails_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does while points are deleted ("snapshots disabled"); for good it is a failure."""
+    monkeypatch.setattr(_influxdb_capture, "PAUSE_SECONDS", 0)
+    server = Server([SAME], ServerFailed("PRC-703", "a", "status 500", "c", "d"), [[1]])
+    stream = server.stream
+
+    def fails_once(path: str, target: Any, advance: Any) -> None:
+        try:
+            stream(path, target, advance)
+        finally:
+            server._archive = shard_archive(100)
+
+    monkeypatch.setattr(server, "stream", fails_once)
+    assert capture(server, tmp_path).records[1]["points"] == 5
+    assert server.taken == ["1", "1"]
+    with pytest.raises(RecoveryError, match=r"PRC-705.*status 500 \(4 attempts\)"):
+        capture(Server([SAME], ServerFailed("PRC-703", "a", "status 500", "c", "d"), [[1]]), tmp_path)
 
 
 def test_metadata_that_is_being_changed_is_taken_again(tmp_path: Path) -> None:

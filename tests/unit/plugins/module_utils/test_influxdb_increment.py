@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -145,6 +146,26 @@ def test_the_container_decides_whether_anything_is_left_out(monkeypatch: pytest.
         assert (taken.records, instance) == ({}, None) and "cannot be listed" in why
     assert increment.prepare(None, "here", "2.7.12", 200, Bounds())[1:] == ("9", "")
     assert increment.prepare(None, None, "2.7.12", 200, Bounds())[1:] == (None, "")
+
+
+def test_a_listing_is_tried_again_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(increment, "PAUSES_SECONDS", (0, 0))
+    answers: list[Any] = [None, LISTING]
+
+    def docker(_arguments: list[str]) -> Any:
+        answer = answers.pop(0)
+        if answer is None:
+            raise RecoveryError("PRC-401", "run docker exec", "exit status 126", "d", "n")
+        return subprocess.CompletedProcess([], 0, answer, "")
+
+    monkeypatch.setattr(increment, "docker", docker)
+    assert increment.list_container("here").instance == "9"
+    answers = [None, None, None, LISTING]
+    with pytest.raises(RecoveryError, match="126"):
+        increment.list_container("here", PREFIX)
+    answers = ["9\n"]
+    with pytest.raises(RecoveryError, match=r"PRC-705.*|cut off"):
+        increment.list_container("here")
 
 
 # --- the whole chain -------------------------------------------------------------------------------------------------
