@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,31 +128,6 @@ def test_the_unit_of_a_job_that_fails_writes_an_alarm_that_names_what_is_wrong(s
     (alarm,) = [json.loads(line) for line in schedule.alarms.read_text().splitlines()]
     assert (alarm["unit"], alarm["environment"]) == ("platform3-backup-full.service", "scratch")
     assert any("PRC-" in one for one in alarm["said"]), done.stdout
-
-
-def test_systemd_itself_runs_the_jobs_by_the_clock_and_raises_the_alarm(schedule: Schedule, tmp_path: Path) -> None:
-    """A real manager parses the command lines, lets the timer elapse, and starts what OnFailure names."""
-    schedule.alarms.unlink(missing_ok=True)
-    units = tmp_path / "units"
-    shutil.copytree(schedule.units, units, ignore=shutil.ignore_patterns(*OTHERS))
-    timer = units / "platform3-backup-full.timer"
-    timer.write_text(timer.read_text().replace("*-*-* 01:30:00 UTC", "*-*-* *:*:0/15"))
-    engine = (units / "platform3-backup-full.service").read_text()
-    engine = "".join(line for line in engine.splitlines(True) if not line.startswith(("Exec", "OnFailure")))
-    (units / "engine.service").write_text(f"{engine}ExecStart={shutil.which('docker')} ps --quiet\n")
-    script = f"""
-systemctl --user start engine.service
-systemctl --user start platform3-schedule-again.service
-systemctl --user start platform3-backup-full.timer
-for _ in $(seq 300); do [ ! -s {schedule.alarms} ] || break; sleep 0.1; done
-systemctl --user stop platform3-backup-full.timer
-"""
-    argv = [ROOT / "tests/integration/under_systemd.sh", units, tmp_path / "own", "bash", "-euc", script]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    alarm = json.loads(schedule.alarms.read_text().splitlines()[0])
-    assert (alarm["unit"], alarm["result"], alarm["exit_status"]) == ("platform3-backup-full.service", "exit-code", "2")
-    assert any("PRC-" in one for one in alarm["said"])
 
 
 def test_check_mode_shows_and_writes_nothing(schedule: Schedule, tmp_path: Path) -> None:
