@@ -76,6 +76,19 @@ def last_acknowledged(entries: Iterable[Mapping[str, Any]]) -> str | None:
     return max(times, key=parse_iso) if times else None
 
 
+def incident(entries: Iterable[Mapping[str, Any]], backup_set: str | None) -> str | None:
+    """When the platform was lost, by its last acknowledged heartbeat; None where that cannot be.
+
+    backup_set: the id of a set of it, the UTC second in which it was begun. Heartbeats that stopped before the platform
+    was backed up for the last time say nothing of its loss: the loss would seem smaller than it is.
+    """
+    last = last_acknowledged(entries)
+    if last is None or not backup_set:
+        return last
+    begun = f"{backup_set[:4]}-{backup_set[4:6]}-{backup_set[6:11]}:{backup_set[11:13]}:{backup_set[13:]}"
+    return last if parse_iso(last) >= parse_iso(begun) else None
+
+
 def read_log(state_path: str) -> list[dict[str, Any]]:
     """The newest entries of the log in the state folder, those that were rotated away before it too."""
     text = ""

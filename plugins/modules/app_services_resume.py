@@ -37,6 +37,10 @@ options:
         type: list
         elements: str
         required: true
+      watched:
+        description: Whether the platform is well only with it. Sidecars are started, and not waited for.
+        type: bool
+        default: true
   close_argv:
     description: Command that closes the platform to all but the recovery's user.
     type: list
@@ -126,6 +130,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "options": {
             "tier": {"type": "str", "required": True},
             "services": {"type": "list", "elements": "str", "required": True},
+            "watched": {"type": "bool", "default": True},
         },
     },
     "close_argv": {"type": "list", "elements": "str", "required": True},
@@ -190,6 +195,11 @@ class Watch:
         return all(self.verdicts.get(service) == "ok" for service in services)
 
 
+def services_of(tiers: list[dict[str, Any]]) -> list[str]:
+    """The services of these tiers, in their order."""
+    return [service for tier in tiers for service in tier["services"]]
+
+
 def start(compose: Compose, tiers: list[dict[str, Any]], watch: Watch, timeout_seconds: float) -> dict[str, float]:
     """Start the tiers in order and look until all are well or the time is up; seconds until each tier was well.
 
@@ -198,15 +208,16 @@ def start(compose: Compose, tiers: list[dict[str, Any]], watch: Watch, timeout_s
     """
     began = time.monotonic()
     well_after: dict[str, float] = {}
-    every = [service for tier in tiers for service in tier["services"]]
+    watched = [tier for tier in tiers if tier["watched"]]
+    every = services_of(watched)
     with ThreadPoolExecutor(max_workers=1) as pool:
         starting = [pool.submit(compose.up, tier["services"]) for tier in tiers]
-        while len(well_after) < len(tiers) and time.monotonic() - began < timeout_seconds:
+        while len(well_after) < len(watched) and time.monotonic() - began < timeout_seconds:
             for one in starting:
                 if one.done():
                     one.result()
             watch.look(every)
-            for tier in tiers:
+            for tier in watched:
                 if tier["tier"] not in well_after and watch.well(tier["services"]):
                     well_after[tier["tier"]] = round(time.monotonic() - began, 3)
             time.sleep(POLL_SECONDS)
@@ -219,7 +230,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     given = module.params
     compose, tiers = compose_of(given), given["tiers"]
-    every = [service for tier in tiers for service in tier["services"]]
+    every = services_of(tiers)
     if module.check_mode:
         return {"changed": True, "checks": [], "diff": {"before": "", "after": "\n".join(every) + "\n"}}
     switch(given["close_argv"])
@@ -228,8 +239,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     Progress(given["progress_path"]).start("start the services", len(every), "services")
     watch = Watch(Gateway(given["gateway_url"]), given["gateway_service"], given["health_urls"])
     parts = start(compose, tiers, watch, given["timeout_seconds"])
+    watched = services_of([tier for tier in tiers if tier["watched"]])
     turned_away = poll(watch.gateway.admits_customers, lambda answer: answer.status == 503, SWITCH_TIMEOUT_SECONDS)
-    checks = [check(f"{name} is well", "app_services", "ok", watch.verdicts.get(name, "unknown")) for name in every]
+    checks = [check(f"{name} is well", "app_services", "ok", watch.verdicts.get(name, "unknown")) for name in watched]
     checks.append(check("customers are kept out", "app_services", 503, turned_away.status))
     require(
         checks,

@@ -64,7 +64,7 @@ options:
     description:
       - What the journal's first line of this run also holds (components, backup set, incident).
       - An C(incident_at) that is null becomes the time of the last heartbeat that a datastore acknowledged, where the
-        state folder holds a log of them.
+        state folder holds a log of them that reaches beyond the backup set.
     type: dict
     default: {}
   fence:
@@ -141,7 +141,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._barrier import resumed, touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import last_acknowledged, read_log
+from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import incident, read_log
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
@@ -188,7 +188,7 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
     run = 1 + (held.run if held and again else 0)
     details = dict(given["details"])
     if "incident_at" in details and not details["incident_at"]:
-        details["incident_at"] = last_acknowledged(read_log(given["state_path"]))
+        details["incident_at"] = incident(read_log(given["state_path"]), details.get("backup_set"))
     if module.check_mode:
         fence = {"recovery_id": wanted, "epoch": 0}
         return {"fence": fence, "run": run, "details": details, "resumed_before": False, "began_at": now_iso()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils import _heartbeats
 from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import (
+    incident,
     last_acknowledged,
     marker,
     of_buckets,
@@ -49,6 +50,14 @@ def test_the_last_acknowledged_marker_is_one_that_a_store_took() -> None:
     assert last_acknowledged(parse_log(log)) == LATER
     assert last_acknowledged(parse_log(entry(1, AT))) is None
     assert last_acknowledged([]) is None
+
+
+def test_heartbeats_that_stopped_before_the_backup_tell_no_incident() -> None:
+    log = parse_log(entry(1, AT, redis=True))
+    assert incident(log, "20261123T051659Z") == AT
+    assert incident(log, None) == AT
+    assert incident(log, "20261123T051701Z") is None
+    assert incident([], "20261123T051659Z") is None
 
 
 @given(cut=st.integers(min_value=0, max_value=300))
