@@ -21,7 +21,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_captu
     require_buckets,
     settled_before,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import Shard
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import Increments, Listing, listed
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import Shard, iso
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 
 SECOND = 1_000_000_000
@@ -51,6 +52,7 @@ class Server:
         self._figures, self._archive, self._shard_ids = figures, archive, shard_ids
         self.inventories: list[dict[str, list[str]]] = []
         self.taken: list[str] = []
+        self.retention_ns = 0
 
     def another(self) -> Server:
         """Itself."""
@@ -70,7 +72,7 @@ class Server:
             {"startTime": "1970-01-01T00:00:00Z", "endTime": "1970-01-02T00:00:00Z", "shards": [{"id": shard}]}
             for shard in ids
         ]
-        policy = {"name": "autogen", "duration": 0, "shardGroups": groups}
+        policy = {"name": "autogen", "duration": self.retention_ns, "shardGroups": groups}
         bucket = {"bucketID": BUCKET, "bucketName": "b", "organizationID": "o", "organizationName": "org"}
         targets["kv"].write(b"bolt")
         targets["sql"].write(b"sqlite")
@@ -152,6 +154,46 @@ def test_a_planned_shard_without_files_is_recorded_as_absent(tmp_path: Path) -> 
     assert not list((tmp_path / "influxdb/shards").iterdir())
     with pytest.raises(RecoveryError, match="status 404"):
         capture(Server([SAME], gone, [[1]]), tmp_path)
+
+
+def test_a_shard_past_its_retention_is_left_out(tmp_path: Path) -> None:
+    """The server may delete it at any moment."""
+    server = Server([SAME], shard_archive(100), [[1]])
+    server.retention_ns = DAY
+    made = Capture(server, str(tmp_path), Progress(None), streams=1, clock=lambda: 2 * DAY)  # type: ignore[arg-type]
+    made.run()
+    assert (server.taken, made.records) == ([], {})
+    made.clock = lambda: 2 * DAY - 1
+    made.run()
+    assert (server.taken, list(made.records)) == (["1"], [1])
+
+
+def test_a_shard_that_did_not_change_is_not_asked_for(tmp_path: Path) -> None:
+    """Its record is the parent's; one that changed goes on from it, and both name their sets."""
+    files = {"000000001-000000001.tsm": (len(tsm(100)), 0)}
+    record = {"id": 1, "bucket_id": BUCKET, "policy": "autogen", "artefact": SHARD.artefact, "files": listed(files)}
+    record |= {"archives": ["a"], "held_to": iso(100), "points": 7}
+    listing = Listing("1", {f"{BUCKET}/autogen/1": files, f"{BUCKET}/autogen/2": files}, {f"{BUCKET}/autogen/2": 9})
+    two = {**record, "id": 2, "artefact": "influxdb/shards/2.tar"}
+    known = Increments({1: record, 2: two}, "1970-01-01T00:00:00Z", listing, lambda _prefix: listing)
+    server = Server([SAME], shard_archive(100), [[1, 2]])
+    server.stream = lambda path, target, _advance: (  # type: ignore[method-assign]
+        server.taken.append(path.rsplit("/", 1)[1]),
+        target.write(shard_archive(100, 2)),
+    )
+    made = Capture(
+        server,  # type: ignore[arg-type]
+        str(tmp_path),
+        Progress(None),
+        set_id="b",
+        increments=known,
+        clock=lambda: DAY,
+    )
+    made.run()
+    assert server.taken == ["2?since=1970-01-01T00%3A00%3A00Z"]
+    assert made.records[1] == {**record, "retention_seconds": 0}
+    assert (made.records[2]["base"], made.records[2]["archives"]) == ("increment", ["a", "b"])
+    assert [one["path"] for one in made.artefacts("2.7") if one["kind"] == "shard"] == ["influxdb/shards/2.tar"]
 
 
 def test_a_server_that_fails_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
