@@ -354,10 +354,7 @@ def component_state(history: History, component: str) -> str:
 
 
 def verifications(history: History, component: str) -> list[Step]:
-    """The component's verify steps that stand behind its last isolate or restore.
-
-    Configuration is compared by the very step that brings it back.
-    """
+    """The component's verify steps behind its last isolate or restore; configuration's restore compares by itself."""
     own = [step for step in history.steps if step.component == component]
     changed_at = max((step.order for step in own if step.phase in ("isolate", "restore")), default=-1)
     if component == "configuration":

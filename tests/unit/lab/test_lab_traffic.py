@@ -31,8 +31,8 @@ def test_a_ledger_goes_on_where_an_earlier_run_stopped(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.jsonl").read_text().count("\n") == 2
 
 
-def test_seeded_ticks_cover_all_days_in_order_and_end_before_now(tmp_path: Path) -> None:
-    seed = Seed(0.002, tmp_path)
+def test_seeded_ticks_cover_all_days_in_order_and_end_before_now() -> None:
+    seed = Seed(0.002)
     ticks = [
         line for bucket, lines in seed.batches() if bucket == "market-data" for line in lines if "XAUUSD" not in line
     ]

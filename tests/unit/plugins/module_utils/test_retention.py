@@ -16,7 +16,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._retention impo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+BEGIN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NOW = BEGIN + datetime.timedelta(days=500)
 NOTHING = Policy(last=0, min_tested=0)
 COUNTS = [one.name for one in fields(Policy) if one.name != "bad_days"]
