@@ -13,7 +13,7 @@ description:
   - For each type of data, the age of the newest point that could be brought back, against its target. By what the
     backup store really holds, WAL and the shipped log of Redis among it, never by what a server says of its backups.
   - Once for volumes that are gone, once for the whole machine.
-  - Is no judge: what is past its target, and heartbeats that stopped, are in RV(problems).
+  - It is no judge; what is past its target, and heartbeats that stopped, are in RV(problems).
 extends_documentation_fragment:
   - platform3.recovery.store
   - platform3.recovery.compose

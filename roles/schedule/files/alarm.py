@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """alarm.py --environment NAME --alarms FILE UNIT: put the failure of a scheduled job on record.
 
-A line to the journal (stdout), and one to FILE as JSON. What the job said last is in $LOGS_DIRECTORY, how it ended in the
-variables that systemd gives to an OnFailure= unit ($MONITOR_*, systemd.exec(5); none before systemd 251).
+A line to the journal (stdout), and one to FILE as JSON. What the job said last is in $LOGS_DIRECTORY, how it ended in
+the variables that systemd gives to an OnFailure= unit ($MONITOR_*, systemd.exec(5); none before systemd 251).
 """
 
 from __future__ import annotations
