@@ -57,7 +57,11 @@ LOOKED_AT = 4 * COUNTED
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: read, compute."""
-    paths = sorted(Path(module.params["state_path"]).glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    # Backups have journals as well, one a minute at times.
+    journals = [
+        path for path in Path(module.params["state_path"]).glob("*/journal.jsonl") if "backup-" not in path.parent.name
+    ]
+    paths = sorted(journals, key=lambda path: path.stat().st_mtime)
     found = []
     for path in paths[-LOOKED_AT:]:
         # A journal that cannot be read measures nothing, and must not hold up a recovery.
