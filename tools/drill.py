@@ -43,10 +43,11 @@ def playbook(name: str, **variables: str) -> int:
 
 
 @contextlib.contextmanager
-def traffic() -> Iterator[None]:
+def traffic(orders_a_second: float = 50) -> Iterator[None]:
     """Customers trading while the block runs."""
     with open(ROOT / "lab/run/traffic.log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen([sys.executable, ROOT / "lab/traffic.py"], cwd=ROOT, stdout=log, stderr=log)
+        argv = [sys.executable, ROOT / "lab/traffic.py", f"--rate={orders_a_second}"]
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
         try:
             yield
         finally:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Sequence
@@ -139,3 +140,20 @@ def _not_removed(path: str, error: OSError) -> RecoveryError:
         "sets that stay are whole; what is half deleted ends in .expired and no recovery takes it",
         "make the store writable, then run playbooks/expire_backups.yml again: it goes on",
     )
+
+
+def old_journals(state_path: str, now_seconds: float, days: float) -> list[str]:
+    """Folders with the journals of backups and expiries that ended more than so many days ago; no recovery's."""
+    found = []
+    for kind in ("backup", "expire"):
+        pattern = os.path.join(glob.escape(state_path), f"{kind}-*T*Z", "journal.jsonl")
+        for path in glob.glob(pattern):
+            if now_seconds - os.stat(path).st_mtime > days * 86400:
+                found.append(os.path.dirname(path))
+    return sorted(found)
+
+
+def remove_journals(folders: Sequence[str]) -> None:
+    """Remove them; one that somebody else removed meanwhile is gone as well."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

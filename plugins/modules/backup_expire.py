@@ -57,6 +57,10 @@ options:
         description: So many days a condemned set stays, and one whose chain is broken.
         type: float
         required: true
+  journal_days:
+    description: So many days the journals of backups and expiries stay. Those of recoveries are never removed.
+    type: float
+    default: 30
 attributes:
   check_mode:
     description: Decides and says so, and removes nothing.
@@ -89,6 +93,10 @@ base_backups:
   returned: success
   type: list
   elements: str
+journals:
+  description: How many journals of backups and expiries went, or would go.
+  returned: success
+  type: int
 bytes:
   description: Size of the sets that went, or would go.
   returned: success
@@ -125,7 +133,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     verdicts = decide([_expiry.as_kept(one) for one in entries if one.state != "incomplete"], policy, now)
     repository = repository_of(given)
     plan = _expiry.plan(entries, verdicts, repository.look())
+    journals = _expiry.old_journals(given["state_path"], now.timestamp(), given["journal_days"])
     if not module.check_mode:
+        _expiry.remove_journals(journals)
         _expiry.carry_out(plan, repository, given["store_path"], given["state_path"], fence_of(module))
     listed = [{"id": one.set_id, "stays": one.stays, "reason": one.reason} for one in verdicts]
     gone = {one.set_id for one in plan.sets}
@@ -133,9 +143,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     summary = f"{len(listed) - len(gone)} of {len(listed)} sets stay; going: {size(amount)} in {len(gone)} sets"
     bases = f", and base backups {plan.bases[-1]} to {plan.bases[0]}, {len(plan.bases)} in all" if plan.bases else ""
     return {
-        "changed": bool(plan.sets or plan.bases),
+        "changed": bool(plan.sets or plan.bases or journals),
         "verdicts": listed,
         "base_backups": list(plan.bases),
+        "journals": len(journals),
         "bytes": amount,
         "table": [*verdict_lines(listed), f"{summary}{bases}"],
         "diff": {"before": "".join(f"{one}\n" for one in sorted(gone)), "after": ""},
@@ -147,7 +158,12 @@ def main() -> None:
     rules: dict[str, Any] = {name: {"type": "int", "required": True} for name in COUNTS}
     rules["bad_days"] = {"type": "float", "required": True}
     run_module(
-        {**STEP_ARGUMENTS, **STORE_ARGUMENTS, "policy": {"type": "dict", "required": True, "options": rules}},
+        {
+            **STEP_ARGUMENTS,
+            **STORE_ARGUMENTS,
+            "policy": {"type": "dict", "required": True, "options": rules},
+            "journal_days": {"type": "float", "default": 30},
+        },
         work,
         supports_check_mode=True,
     )

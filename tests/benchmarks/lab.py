@@ -113,7 +113,8 @@ class Lab:
         folder = self.run_path / "benchmark"
         folder.mkdir(exist_ok=True)
         self._logs += 1
-        log, runs = folder / f"{self._logs:02d}-{name}.log", folder / f"{self._logs:02d}-{name}.jsonl"
+        stem = f"{self._logs:02d}-{Path(name).name}"
+        log, runs = folder / f"{stem}.log", folder / f"{stem}.jsonl"
         runs.unlink(missing_ok=True)
         extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
         argv = [str(Path(sys.executable).parent / "ansible-playbook"), name, *extra]
