@@ -140,88 +140,35 @@ table:
 """
 
 import datetime
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import table
-from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._manifest import COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import ShippedLog, newest_log
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import LOOK, look_without_volume
-from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
-from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._store_reach import REACH_ARGUMENTS, reach_of_store
 from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
-from ansible_collections.platform3.recovery.plugins.module_utils._windows import (
-    Reach,
-    gaps_of,
-    points_window,
-    postgresql_window,
-    reaches_of,
-    with_log,
-)
-
-
-def look(given: dict[str, Any], problems: list[str]) -> View | None:
-    """The repository and the stream; None, and one more problem, where they cannot be read."""
-    try:
-        return repository_of(given).look()
-    except RecoveryError as error:
-        problems.append(f"[{error.code}] the pgBackRest repository cannot be read: {error.found}")
-        return None
-
-
-def shipped_log(given: dict[str, Any], problems: list[str]) -> ShippedLog | None:
-    """Redis' shipped log; None where there is none, and one more problem where it cannot be read."""
-    path = given["redis_log_path"]
-    if not path or not os.path.isdir(path):
-        return None
-    try:
-        shipped = newest_log(look_without_volume(given["image"], given["environment_id"], path)(LOOK))
-    except (RecoveryError, ValueError) as error:
-        found = error.found if isinstance(error, RecoveryError) else str(error)
-        problems.append(f"Redis' shipped log cannot be read: {found}")
-        return None
-    if shipped is not None and shipped.missing:
-        problems.append(f"Redis' shipped log ({shipped.life}) lacks {', '.join(shipped.missing)}")
-    return shipped
-
-
-def windows(usable: list[Entry], reaches: list[Reach], shipped: ShippedLog | None) -> dict[str, Any]:
-    """The recovery window of each component."""
-    manifests = [one.read.manifest for one in usable if one.read.manifest is not None]
-    found = {name: points_window(name, manifests) for name in COMPONENTS}
-    return {**found, "postgresql": postgresql_window(reaches), "redis": with_log(found["redis"], shipped)}
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Read, judge, lay out."""
     given = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
-    arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
-    entries, ignored = read_store(*arguments)
-    problems = [f"sets.jsonl in the state folder: {one}; it was ignored" for one in ignored]
-    usable = [one for one in entries if one.usable]
-    view = look(given, problems)
-    reaches, missing = reaches_of(view, usable)
-    problems += missing
+    reach = reach_of_store(given)
     catalog = {
         "at": to_iso(now.timestamp()),
         "environment": given["environment"],
-        "sets": [one.as_dict(now) for one in entries],
-        "windows": windows(usable, reaches, shipped_log(given, problems)),
-        "gaps": gaps_of(reaches),
-        "problems": problems,
+        "sets": [one.as_dict(now) for one in reach.entries],
+        "windows": reach.windows,
+        "gaps": reach.gaps,
+        "problems": reach.problems,
     }
     return {"changed": False, "catalog": catalog, "table": table(catalog, given["environment"])}
 
 
 def main() -> None:
     """Entry point."""
-    more = {"environment": {"type": "str", "required": True}, "redis_log_path": {"type": "path"}}
-    run_module({**STORE_ARGUMENTS, **more}, work, supports_check_mode=True)
+    arguments = {**REACH_ARGUMENTS, "environment": {"type": "str", "required": True}}
+    run_module(arguments, work, supports_check_mode=True)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,8 @@ options:
     description: Targets by type of data (C(rpo)), and which component holds it.
     type: dict
     required: true
-  redis_image:
-    description: Image of Redis, for the one-shot container that reads its shipped log.
-    type: str
-    required: true
   redis_log_path:
-    description: Folder of the shipped log; left out where none is shipped.
+    description: Folder of Redis' shipped log; left out where none is shipped.
     type: path
   off_machine:
     description:
@@ -61,7 +57,6 @@ EXAMPLES = r"""
     service: postgresql
     image: platform3/postgresql:17
     stanza: platform3
-    redis_image: platform3/redis:8
     redis_log_path: /opt/platform3/backups/aof
     objectives: "{{ recovery_objectives }}"
 """
@@ -93,63 +88,27 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _exposure as exposure
 from ansible_collections.platform3.recovery.plugins.module_utils._backup_store import write_durable
-from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import gap_sentence
 from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import read_log
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import newest_log
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import LOOK, look_without_volume
-from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
-from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
-from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
-from ansible_collections.platform3.recovery.plugins.module_utils._windows import (
-    points_window,
-    postgresql_window,
-    reaches_of,
+from ansible_collections.platform3.recovery.plugins.module_utils._store_reach import (
+    REACH_ARGUMENTS,
+    StoreReach,
+    reach_of_store,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
 
 # Journals of the newest backups: more than a day of them, where one is made each minute.
 JOURNALS = 2000
 
 
-def in_the_store(given: dict[str, Any], problems: list[str]) -> dict[str, str | None]:
-    """The newest point of each component that the store brings back; what hinders is a problem more."""
-    arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
-    entries, _ignored = read_store(*arguments)
-    usable = [one for one in entries if one.usable]
-    manifests = [one.read.manifest for one in usable if one.read.manifest is not None]
-    points: dict[str, str | None] = {}
-    for component in ("redis", "influxdb", "configuration"):
-        window = points_window(component, manifests)
-        points[component] = window["latest"] if window else None
-    try:
-        reaches, missing = reaches_of(repository_of(given).look(), usable)
-        problems += missing
-        window = postgresql_window(reaches)
-        points["postgresql"] = window["latest"] if window else None
-        problems += [
-            f"WAL segment {segment} {wrong}" for reach in reaches[-1:] for segment, wrong in reach.gaps.items()
-        ]
-    except RecoveryError as error:
-        points["postgresql"] = None
-        problems.append(f"[{error.code}] the pgBackRest repository cannot be read: {error.found}")
-    points["redis"] = exposure.newest(points["redis"], shipped_log(given, problems)) if points["redis"] else None
+def newest_points(reach: StoreReach, state_path: str) -> dict[str, str | None]:
+    """The newest instant of each component that the store brings back; None where it does not."""
+    points = {name: str(window["latest"]) if window else None for name, window in reach.windows.items()}
     if points["configuration"]:
-        looked = exposure.configuration_looked_at(journals(given["state_path"]))
+        looked = exposure.configuration_looked_at(journals(state_path))
         points["configuration"] = exposure.newest(points["configuration"], looked)
     return points
-
-
-def shipped_log(given: dict[str, Any], problems: list[str]) -> str | None:
-    """How far the shipped log of Redis reaches; None where there is none that can be read."""
-    path = given["redis_log_path"]
-    if not path or not os.path.isdir(path):
-        return None
-    try:
-        shipped = newest_log(look_without_volume(given["redis_image"], given["environment_id"], path)(LOOK))
-    except (RecoveryError, ValueError) as error:
-        problems.append(f"the shipped log of Redis cannot be read: {error}")
-        return None
-    return shipped.recovery_point if shipped and not shipped.missing else None
 
 
 def journals(state_path: str) -> list[str]:
@@ -164,12 +123,13 @@ def journals(state_path: str) -> list[str]:
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Look, compare, tell."""
     given = module.params
-    problems: list[str] = []
-    stored = in_the_store(given, problems)
+    reach = reach_of_store(given)
     now = time.time()
+    stored = newest_points(reach, given["state_path"])
     records = exposure.exposures(given["objectives"], {"volumes": stored, "machine": {}}, now)
     counted = exposure.LOSSES if given["off_machine"] == "required" else ("volumes",)
-    problems += exposure.problems(records, counted)
+    problems = [*reach.problems, *exposure.problems(records, counted)]
+    problems += [gap_sentence(one) for one in reach.gaps if one["to"] is None]
     beat = exposure.heartbeat_problem(read_log(given["state_path"]), now)
     problems += [beat] if beat else []
     if given["textfile_path"] and not module.check_mode:
@@ -184,11 +144,9 @@ def main() -> None:
     """Entry point."""
     run_module(
         {
-            **STORE_ARGUMENTS,
+            **REACH_ARGUMENTS,
             "environment": {"type": "str", "required": True},
             "objectives": {"type": "dict", "required": True},
-            "redis_image": {"type": "str", "required": True},
-            "redis_log_path": {"type": "path"},
             "off_machine": {"type": "str", "choices": ["required", "none"], "default": "required"},
             "textfile_path": {"type": "path"},
         },

@@ -72,10 +72,8 @@ def one_loss(lab: Lab, mode: str) -> Loss:
     report = json.loads(Path(lab.root / "reports/latest/report.json").read_text(encoding="utf-8"))
     missing = drill.lost(orders, lost_at)
     last = max(parse_iso(at) for at in orders.values())
-    lost = last - min((parse_iso(at) for at in missing.values()), default=last)
+    lost = max(0.001, last - min(parse_iso(at) for at in missing.values())) if missing else 0.0
     reported = {name: float(one["seconds"]) for name, one in report["rpo"].items() if one["seconds"] is not None}
-    if missing:
-        lost = max(lost, 0.001)
     say(f"{len(orders)} acknowledged, {len(missing)} missing, {lost:.3f} s; reported {reported}")
     return Loss(len(orders), len(missing), lost, reported)
 

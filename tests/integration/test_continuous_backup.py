@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from pathlib import Path
@@ -55,8 +54,7 @@ def test_what_is_lost_after_an_increment_is_what_was_exposed() -> None:
     exposed = playbook(LAB_INVENTORY, "playbooks/exposure.yml")
     assert exposed.status == 0, exposed.text[-4000:]
 
-    with contextlib.suppress(SystemExit):
-        drill.lose_everything()
+    drill.lose_everything()
     lost_at = time.time()
     report = recovered()
     logged = last_acknowledged(read_log(str(STATE)))
