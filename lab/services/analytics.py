@@ -46,7 +46,13 @@ async def each_minute() -> None:
             print(f"no candles: {error!r}", flush=True)
 
 
-app = service([], {"influxdb": lambda: influxdb.get("/health", timeout=1)}, loops=[each_minute])
+async def influxdb_is_well() -> None:
+    """Raise unless InfluxDB says so."""
+    if (await influxdb.request("GET", "/health", timeout=1))[0] != 200:
+        raise ConnectionError("InfluxDB is not well")
+
+
+app = service([], {"influxdb": influxdb_is_well}, loops=[each_minute])
 
 if __name__ == "__main__":
     serve(app)

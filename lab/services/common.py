@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all services share: settings, connections, health, and a small HTTP client.
+"""What all services share: settings, connections, health, and how they call each other.
 
 Imports are kept few and late: all services start at the same moment in a recovery, and their start counts in its time.
 """
@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 if TYPE_CHECKING:
+    from aiohttp import ClientSession
     from psycopg import AsyncConnection
     from psycopg.errors import Diagnostic
     from psycopg_pool import AsyncConnectionPool
@@ -127,51 +127,22 @@ def redis_client(db: int) -> Redis:
 
 
 class Upstream:
-    """Keep-alive HTTP/1.1 to one peer: a tenth of a general client's cost a call, and nothing to import."""
+    """Keep-alive HTTP to one peer. What it raises where the peer does not answer is an OSError, as of other clients."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(url)
-        self.host, self.port = parts.hostname or "", parts.port or 80
-        self.head = "".join(f"{key}: {value}\r\n" for key, value in {"Host": parts.netloc, **(headers or {})}.items())
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.url, self.headers = url, headers
+        self.session: ClientSession | None = None
 
     async def request(self, method: str, path: str, data: bytes = b"", timeout: float = 5) -> tuple[int, bytes]:
-        """(status, body); raises OSError if the peer cannot be reached or does not answer in time. Sends once."""
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._request(method, path, data)
-        except (asyncio.IncompleteReadError, ValueError, IndexError) as error:
-            raise ConnectionError(f"{self.host}: {error!r}") from error
+        """(status, body)."""
+        from aiohttp import ClientError, ClientSession
 
-    async def _request(self, method: str, path: str, data: bytes) -> tuple[int, bytes]:
-        reader, writer = None, None
-        while self.idle and reader is None:
-            reader, writer = self.idle.pop()
-            if reader.at_eof() or writer.is_closing():
-                reader = None
-        if reader is None or writer is None:
-            reader, writer = await asyncio.open_connection(self.host, self.port)
+        self.session = self.session or ClientSession(headers=self.headers)  # it wants a running loop
         try:
-            writer.write(f"{method} {path} HTTP/1.1\r\n{self.head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
-            fields = dict(line.split(": ", 1) for line in head[1:] if ": " in line)
-            answer = await reader.readexactly(int(fields.get("content-length", 0)))
-            status = int(head[0].split(" ")[1])
-            # After an unhandled error the peer closes without saying so.
-            if status < 500 and "close" not in fields.get("connection", "") and "transfer-encoding" not in fields:
-                self.idle.append((reader, writer))
-                writer = None
-            return status, answer
-        finally:
-            if writer is not None:
-                writer.close()
-
-    async def get(self, path: str, timeout: float = 5) -> Any:
-        """The JSON that GET gives; raises OSError unless the status is 200."""
-        status, answer = await self.request("GET", path, timeout=timeout)
-        if status != 200:
-            raise ConnectionError(f"{self.host}{path} answered {status}")
-        return json.loads(answer)
+            async with asyncio.timeout(timeout), self.session.request(method, self.url + path, data=data) as answer:
+                return answer.status, await answer.read()
+        except ClientError as error:
+            raise ConnectionError(f"{self.url}: {error!r}") from error
 
 
 async def verdicts(checks: Mapping[str, Check]) -> dict[str, str]:

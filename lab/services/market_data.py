@@ -24,7 +24,9 @@ TICK_SECONDS, BATCH_SECONDS = 0.2, 1.0
 cache = redis_client(1)
 token = {"Authorization": f"Token {secret('influxdb_market_data_token')}"}
 influxdb = Upstream(env("INFLUXDB_URL", "http://influxdb:8086"), token)
-write_path = f"/api/v2/write?org={percent(env('INFLUXDB_ORG', 'forex-trading'))}&bucket=market-data&precision=ms"
+write_path = (
+    f"/api/v2/write?org={percent(env('INFLUXDB_ORGANISATION', 'forex-trading'))}&bucket=market-data&precision=ms"
+)
 mids = dict(SYMBOLS)
 latest: dict[str, dict[str, Any]] = {}
 unwritten: deque[str] = deque(maxlen=len(SYMBOLS) * 5 * 60)  # one minute of ticks outlives an outage

@@ -16,7 +16,7 @@ from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.platform3.recovery.plugins.module_utils import _inputs
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_names, _inputs
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import Problem
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import check_objectives
@@ -119,7 +119,7 @@ class ActionModule(ActionBase):
 
 def known_variables(roles: Path) -> set[str]:
     """The union of the inputs: argument specs and defaults of all roles, and the tables in _inputs.py."""
-    known = set(_inputs.INVENTORY_VARIABLES) | set(_inputs.INPUTS)
+    known = set(_input_names.INVENTORY_VARIABLES) | set(_inputs.INPUTS)
     for path in roles.glob("*/meta/argument_specs.yml"):
         specs = _read_yaml(path).get("argument_specs") or {}
         for spec in specs.values():

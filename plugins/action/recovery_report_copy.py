@@ -37,7 +37,9 @@ class ActionModule(ActionBase):
             for one in given["files"]:
                 name = os.path.basename(str(one["name"]))
                 content = self._read(os.path.join(path, name), str(one["sha256"]))
-                changed = write_atomically(os.path.join(folder, name), content) or changed
+                changed = (
+                    write_atomically(os.path.join(folder, name), content, private=name.endswith(".csv")) or changed
+                )
             changed = point_at(latest, recovery_id) or changed
         except RecoveryError as error:
             return {**result, "failed": True, "msg": error.sentence(), "error": error.as_dict()}
@@ -57,8 +59,8 @@ class ActionModule(ActionBase):
         return content
 
 
-def write_atomically(path: str, content: bytes) -> bool:
-    """Replace a file in one step; False where it held the same already."""
+def write_atomically(path: str, content: bytes, private: bool = False) -> bool:
+    """Replace a file in one step; False where it held the same already. private: for its owner alone."""
     try:
         with open(path, "rb") as stream:
             if stream.read() == content:
@@ -66,7 +68,7 @@ def write_atomically(path: str, content: bytes) -> bool:
     except FileNotFoundError:
         pass
     beside = f"{path}.{os.getpid()}.new"
-    with open(beside, "wb") as stream:
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600 if private else 0o666)) as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

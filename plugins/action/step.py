@@ -56,6 +56,7 @@ JOURNALLED = (
     "set_id",
     "evidence",
     "warnings_found",
+    "undone",
 )
 # In check mode these phases have nothing to look at: what they would judge was not made.
 NOT_IN_CHECK_MODE = ("verify", "resume", "validate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
+    # Its sets, and who is believed about them.
     DOCUMENTATION = r"""
 options:
   store_path:
@@ -33,6 +34,11 @@ options:
         description: The signer's OpenSSH public key.
         type: str
         required: true
+"""
+
+    # One-shot containers on its pgBackRest repository.
+    REPOSITORY = r"""
+options:
   service:
     description: Compose service of PostgreSQL. Its bind mounts lead one-shot containers to the pgBackRest repository.
     type: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from ansible_collections.platform3.recovery.plugins.module_utils._hostvars import registered
 from ansible_collections.platform3.recovery.plugins.module_utils._plan import plan_lines
 
 DOCUMENTATION = r"""
@@ -17,15 +18,8 @@ author: Platform3 (@platform3)
 description:
   - Says what will be replaced, the recovery point of each component, the expected loss and the deadline by the clock.
 positional: groups, set, objectives, inputs
+extends_documentation_fragment: [platform3.recovery.hostvars]
 options:
-  _input:
-    description: The variables of all hosts (C(hostvars)), which hold the results of the preflights.
-    type: dict
-    required: true
-  groups:
-    description: The inventory's groups.
-    type: dict
-    required: true
   set:
     description: The chosen backup set (id, path, manifest).
     type: dict
@@ -68,12 +62,11 @@ def recovery_plan(
     """Gather what the preflights found by component, then format it."""
     found: dict[str, dict[str, Any]] = {}
     for component in ("postgresql", "redis", "influxdb", "app_services"):
-        host = groups[component][0]
-        found[component] = dict(hostvars[host].get(f"__{component}_preflight") or {})
-        reach = hostvars[host].get(f"__{component}_wal") or hostvars[host].get(f"__{component}_log")
+        found[component] = registered(hostvars, groups, component, f"__{component}_preflight")
+        reach = registered(hostvars, groups, component, f"__{component}_wal", f"__{component}_log")
         if reach:
             found[component]["recovery_point"] = reach.get("recovery_point")
             found[component]["segments"] = (reach.get("plan") or {}).get("segments")
-    replay = hostvars[groups["backup_store"][0]].get("__postgresql_replay") or {}
+    replay = registered(hostvars, groups, "backup_store", "__postgresql_replay")
     found["postgresql"]["replay"] = replay.get("figures") or {}
     return plan_lines(found, chosen, objectives, dict(inputs))

@@ -8,13 +8,12 @@ The program, not a library: it is a package of every distribution, and what an o
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Sequence
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._memory_file import in_memory, path_of
+from ansible_collections.platform3.recovery.plugins.module_utils._memory_file import in_memory, path_of, run_tool, said
 
 MINIMUM_RECIPIENTS = 2
 TIMEOUT_SECONDS = 60
@@ -90,31 +89,18 @@ def unseal(sealed: bytes, identity: str) -> bytes:
 
 
 def _age(arguments: Sequence[str], data: bytes, descriptors: Sequence[int]) -> subprocess.CompletedProcess[bytes]:
-    """Run age with data on stdin; PRC-351 where it is not installed or hangs (it would ask a passphrase)."""
-    try:
-        return subprocess.run(
-            ["age", *arguments],
-            input=data,
-            capture_output=True,
-            pass_fds=descriptors,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        found = "not installed" if isinstance(error, FileNotFoundError) else f"hanging for {TIMEOUT_SECONDS} s"
-        raise RecoveryError(
-            "PRC-351",
-            "run age",
-            f"age is {found} on this host",
-            "nothing was written",
-            "install the package age on the host in group app_services",
-        ) from None
+    return run_tool(["age", *arguments], data, descriptors, TIMEOUT_SECONDS, _unusable)
+
+
+def _unusable(found: str) -> RecoveryError:
+    return RecoveryError(
+        "PRC-351",
+        "run age",
+        f"age is {found} on this host",
+        "nothing was written",
+        "install the package age on the host in group app_services",
+    )
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    # The first line names the cause; the path of our descriptor in it says nothing to anybody.
-    said = re.sub(r"/proc/self/fd/\d+", "the file", lines[0]) if lines else f"exit status {done.returncode}"
-    return said.replace("age: error: ", "").rstrip(".")
+    return said(done.stderr, done.returncode).replace("age: error: ", "").rstrip(".")

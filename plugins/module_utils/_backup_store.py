@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._manifest impor
     MARKER_NAME,
     MAXIMUM_MANIFEST_BYTES,
     SIGNATURE_NAME,
+    Manifest,
     parse,
     set_instant,
 )
@@ -29,6 +31,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._selection impo
 
 ENVIRONMENT_NAME = "environment_id"
 MAXIMUM_SIGNATURE_BYTES = 64 << 10
+# What follows the artefacts and components in a manifest: the sequence number among it.
+END_BYTES = 1024
+_SEQUENCE = re.compile(rb'^ "sequence": (\d{1,9}),$', re.MULTILINE)
 
 
 def set_ids(store: str, suffix: str = "") -> list[str]:
@@ -51,19 +56,36 @@ def set_ids(store: str, suffix: str = "") -> list[str]:
     return sorted(one for one in ids if set_instant(one) is not None)
 
 
-def read_set(store: str, set_id: str) -> Found:
-    """A complete set with its manifest, or with the reason why that cannot be read."""
+def found_set(store: str, set_id: str) -> Found:
+    """A complete set, whose manifest is read when it is asked for."""
+
+    def read() -> tuple[Manifest | None, str]:
+        try:
+            return parse(_read(store, set_id, MANIFEST_NAME, MAXIMUM_MANIFEST_BYTES), set_id), ""
+        except OSError as error:
+            return None, f"its {MANIFEST_NAME} cannot be read ({error.strerror})"
+        except RecoveryError as error:
+            return None, error.found
+
+    return Found(set_id, read, _sequence_at_end(store, set_id))
+
+
+def _sequence_at_end(store: str, set_id: str) -> int | None:
+    """The sequence number out of the manifest's last lines, as _manifest.render writes them; None if not there.
+
+    A store may hold sets of many weeks, a minute apart, and reading them whole takes seconds.
+    """
     try:
-        return Found(set_id, parse(_read(store, set_id, MANIFEST_NAME, MAXIMUM_MANIFEST_BYTES), set_id))
-    except OSError as error:
-        return Found(set_id, None, f"its {MANIFEST_NAME} cannot be read ({error.strerror})")
-    except RecoveryError as error:
-        return Found(set_id, None, error.found)
+        tail = _read_end(store, set_id, MANIFEST_NAME, END_BYTES)
+    except OSError:
+        return None
+    found = _SEQUENCE.findall(tail)
+    return int(found[0]) if len(found) == 1 else None
 
 
 def read_sets(store: str) -> list[Found]:
     """All complete sets, newest first."""
-    return newest_first(read_set(store, one) for one in set_ids(store))
+    return newest_first(found_set(store, one) for one in set_ids(store))
 
 
 def read_signed(store: str, set_id: str) -> tuple[bytes, bytes]:
@@ -77,6 +99,14 @@ def _read(store: str, folder: str, name: str, limit: int) -> bytes:
     descriptor = os.open(os.path.join(store, folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "rb") as stream:
         return stream.read(limit + 1)
+
+
+def _read_end(store: str, folder: str, name: str, size: int) -> bytes:
+    """The last bytes of a file. No links."""
+    descriptor = os.open(os.path.join(store, folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        stream.seek(max(0, os.fstat(descriptor).st_size - size))
+        return stream.read(size)
 
 
 def store_environment_id(store: str) -> str | None:
@@ -102,7 +132,7 @@ def require_environment(store: str, environment_id: str) -> None:
 
 def next_sequence(sets: Iterable[Found]) -> int:
     """One more than the highest sequence number among the complete sets."""
-    return 1 + max((one.manifest["sequence"] for one in sets if one.manifest), default=0)
+    return 1 + max((one.sequence for one in sets if one.sequence is not None), default=0)
 
 
 def begin(store: str, set_id: str, marker: Mapping[str, Any]) -> str:

@@ -22,13 +22,26 @@ _NEEDS_OF_ALL = {"isolate": "assess", "restore": "isolate", "resume": "verify", 
 def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
     """Why this step may not begin, or None. entries: the journal, this step's own start last.
 
-    What works on a recovery that exists, such as a rollback, names no components and has no phases to wait for: a
-    failure ends its play.
+    What works on a recovery that exists, such as a rollback, names no components and has no phases of it to wait for;
+    every host answers in its assess phase, and then it stops at its own first failure.
     """
     runs = read_history(entries).runs
     if runs and runs[-1].get("kind") == "recovery" and not runs[-1].get("components"):
-        return None
+        return None if phase == "assess" else own_failure(entries, phase)
     return blocking_failure(entries, phase, component) or missing_proof(entries, phase, component)
+
+
+def own_failure(entries: Sequence[dict[str, Any]], phase: str) -> str | None:
+    """What failed in the newest run, whatever the component; None where nothing did.
+
+    Half of the data put back is no platform to start services on. A step of another phase that has no end has failed.
+    """
+    history = read_history(entries)
+    for step in history.steps:
+        lost = step.outcome == "unfinished" and step.phase != phase
+        if step.run == len(history.runs) and (step.outcome == "failed" or lost):
+            return f"{step.phase} of {step.component} on {step.host} failed at '{step.name}': {step.says}"
+    return None
 
 
 def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str) -> str | None:
@@ -62,15 +75,22 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
 _WORKS_IN = {"verify": DATASTORES, "resume": ("app_services",)}
 
 
-def touched(entries: Sequence[dict[str, Any]]) -> bool:
-    """Whether any step that may change data was begun, in any run of this recovery.
+def touched(entries: Sequence[dict[str, Any]], runs: int) -> str | None:
+    """The scenario of the newest run that began a step which may change data; None where none did.
 
+    Of the newest so many runs: those since the lock was taken. A rollback works on a recovery that has ended before.
     Configuration is only ever added where it is missing, so that it leaves nothing half done.
     """
-    return any(
-        step.phase not in ("assess", "report") and step.component != "configuration" and step.outcome != "refused"
-        for step in read_history(entries).steps
-    )
+    history = read_history(entries)
+    found = [
+        step.run
+        for step in history.steps
+        if step.run > len(history.runs) - runs
+        and step.phase not in ("assess", "report")
+        and step.component != "configuration"
+        and step.outcome != "refused"
+    ]
+    return str(history.runs[max(found) - 1].get("scenario") or "full") if found else None
 
 
 def resumed(entries: Sequence[dict[str, Any]]) -> bool:

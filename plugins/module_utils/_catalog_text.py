@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._lives import LifeVerdict
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short
 
 WIDTH = 100
@@ -52,6 +53,7 @@ def table(catalog: Mapping[str, Any], environment: str) -> list[str]:
     lines += ["", _WINDOW.format("recovery window", "earliest", "latest", "by").rstrip()]
     for name, window in catalog["windows"].items():
         lines.append(_window_line(name, window))
+    lines += _wrapped("copies", catalog["copies"]["sentence"])
     for one in catalog["gaps"]:
         lines += _wrapped("WAL GAP", gap_sentence(one))
     for one in catalog["problems"]:
@@ -123,9 +125,15 @@ def _summary(sets: Sequence[Mapping[str, Any]]) -> str:
 
 def verdict_lines(verdicts: Iterable[Mapping[str, Any]]) -> list[str]:
     """What retention decided, a line a set."""
-    lines = []
-    for one in verdicts:
-        head = f"  {one['id']:<17} {'stays' if one['stays'] else 'GOES':<6} "
-        first, *more = textwrap.wrap(one["reason"], WIDTH - len(head)) or [""]
-        lines += [head + first, *(" " * len(head) + line for line in more)]
-    return lines
+    return [line for one in verdicts for line in _verdict(f"{one['id']:<17}", one["stays"], one["reason"])]
+
+
+def life_lines(verdicts: Iterable[LifeVerdict]) -> list[str]:
+    """What becomes of the folders of streamed WAL and of Redis' log."""
+    return [line for one in verdicts for line in _verdict(f"{one.life.path:<40}", one.stays, one.reason)]
+
+
+def _verdict(name: str, stays: bool, reason: str) -> list[str]:
+    head = f"  {name} {'stays' if stays else 'GOES':<6} "
+    first, *more = textwrap.wrap(reason, WIDTH - len(head)) or [""]
+    return [head + first, *(" " * len(head) + line for line in more)]

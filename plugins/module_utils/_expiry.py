@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Carrying retention's decision out: sets, base backups and WAL, so that at any moment what is there is whole."""
+"""Carrying retention's decision out: sets, base backups, WAL and logs, so that at any moment what is there is whole."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ from ansible_collections.platform3.recovery.plugins.module_utils import _set_sta
 from ansible_collections.platform3.recovery.plugins.module_utils._backup_store import set_ids, sync_folder
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
+from ansible_collections.platform3.recovery.plugins.module_utils._lives import (
+    LOG,
+    STREAM,
+    Life,
+    LifeVerdict,
+    Lives,
+    decide_lives,
+    needs_of,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import View
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import Repository
 from ansible_collections.platform3.recovery.plugins.module_utils._retention import (
@@ -31,11 +40,15 @@ EXPIRED_SUFFIX = ".expired"
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes: sets and base backups in the order in which they go. fulls_left: full base backups that stay."""
+    """What goes: sets and base backups in the order in which they go. fulls_left: full base backups that stay.
+
+    lives: what becomes of each folder of streamed WAL and of Redis' log.
+    """
 
     sets: tuple[Entry, ...]
     bases: tuple[str, ...]
     fulls_left: int
+    lives: tuple[LifeVerdict, ...] = ()
 
 
 def require_policy(policy: Policy) -> None:
@@ -68,8 +81,10 @@ def as_kept(entry: Entry) -> Kept:
     )
 
 
-def plan(entries: Sequence[Entry], verdicts: Sequence[Verdict], view: View) -> Plan:
-    """What has to be removed for these verdicts (newest first)."""
+def plan(
+    entries: Sequence[Entry], verdicts: Sequence[Verdict], view: View, lives: Sequence[Life] = (), stream: str = ""
+) -> Plan:
+    """What has to be removed for these verdicts (newest first). stream: the folder that WAL is streamed into now."""
     by_id = {one.set_id: one for one in entries if one.state != "incomplete"}
     going = tuple(by_id[one.set_id] for one in verdicts if not one.stays)
     kept = [label for one in verdicts if one.stays and (label := by_id[one.set_id].base_label)]
@@ -78,10 +93,13 @@ def plan(entries: Sequence[Entry], verdicts: Sequence[Verdict], view: View) -> P
     gone = [one.base_label for one in going if one.base_label]
     labels = [one.label for one in view.backups]
     bases = () if blind else tuple(bases_to_expire(labels, kept, gone))
-    return Plan(going, bases, sum("_" not in label for label in labels if label not in bases))
+    staying = [by_id[one.set_id].read.manifest for one in verdicts if one.stays]
+    needs = needs_of(staying, [one for one in view.backups if one.label not in bases], stream)
+    fulls_left = sum("_" not in label for label in labels if label not in bases)
+    return Plan(going, bases, fulls_left, tuple(decide_lives(lives, needs)))
 
 
-def carry_out(decided: Plan, repository: Repository, store: str, state_path: str, fence: Fence) -> None:
+def carry_out(decided: Plan, repository: Repository, folders: Lives, store: str, state_path: str, fence: Fence) -> None:
     """Remove what the plan names, and what an interrupted expiry left. PRC-303 as soon as another run has the lock."""
     for left in set_ids(store, EXPIRED_SUFFIX):
         _require_lock(state_path, fence)
@@ -91,6 +109,11 @@ def carry_out(decided: Plan, repository: Repository, store: str, state_path: str
     if decided.bases:
         _require_lock(state_path, fence)
         repository.expire(decided.bases, decided.fulls_left)
+    for kind in (STREAM, LOG):
+        names = [one.life.name for one in decided.lives if one.life.kind == kind and not one.stays]
+        if names:
+            _require_lock(state_path, fence)
+            folders.remove(kind, names)
     gone = [one.set_id for one in decided.sets]
     _verified.forget(state_path, [*gone, *(f"base-{label}" for label in decided.bases)])
     _set_states.forget(state_path, gone)

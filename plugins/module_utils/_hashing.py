@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Callable
 
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+
 CHUNK_BYTES = 1 << 20
 
 
 class HashingWriter:
     """A file being written whose size and SHA-256 are known once it is closed; fsynced, so that it lasts.
 
-    Use as a context manager; afterwards `bytes` and `sha256` hold.
+    Use as a context manager; afterwards `bytes` and `sha256` hold. RecoveryError PRC-310 where the disk is full or
+    cannot be written to: said of the disk, and not of the server whose answer was being written.
     """
 
     def __init__(self, path: str) -> None:
@@ -26,20 +29,40 @@ class HashingWriter:
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> HashingWriter:
-        self._stream: BinaryIO = open(self.path, "wb")
+        try:
+            self._stream: BinaryIO = open(self.path, "wb")
+        except OSError as error:
+            raise self._not_written(error) from None
         return self
 
     def write(self, chunk: bytes) -> int:
         """Write chunk and count it in."""
         self._digest.update(chunk)
         self.bytes += len(chunk)
-        return self._stream.write(chunk)
+        try:
+            return self._stream.write(chunk)
+        except OSError as error:
+            raise self._not_written(error) from None
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
-        if kind is None:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        self._stream.close()
+        try:
+            if kind is None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+        except OSError as error:
+            # Closing writes out what is left, too: it must not hide the failure that this follows from.
+            if kind is None:
+                raise self._not_written(error) from None
+
+    def _not_written(self, error: OSError) -> RecoveryError:
+        return RecoveryError(
+            "PRC-310",
+            f"write {self.path}",
+            str(error.strerror or error),
+            "running data was not touched; what was being written is incomplete, and is never used",
+            "make room on that disk, or mount it so that it can be written to (df, mount), then run the command again",
+        )
 
     @property
     def sha256(self) -> str:

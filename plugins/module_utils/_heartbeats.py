@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
@@ -20,6 +20,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._times import p
 FOLDER, LOG_NAME = "heartbeats", "heartbeats.jsonl"
 # How much of the log's end is read: some minutes of markers.
 TAIL_BYTES = 64 * 1024
+# A marker is due each second (sidecars/heartbeat.py).
+INTERVAL_SECONDS = 1.0
+STORES = ("postgresql", "redis", "influxdb")
 
 POSTGRESQL_TABLE = "platform3_recovery.heartbeat"
 REDIS_KEY = "platform3:heartbeat"
@@ -57,7 +60,8 @@ def of_buckets(newest: Mapping[str, Marker | None]) -> Marker | None:
 def parse_log(text: str) -> list[dict[str, Any]]:
     """The whole lines of the log, oldest first; what is torn or no marker is passed over.
 
-    Each: number, at, and for each datastore whether it acknowledged the marker (PostgreSQL: at which LSN).
+    Each: number, at, for each datastore whether it acknowledged the marker (PostgreSQL: at which LSN), and in seconds
+    how long after at the last of them had answered.
     """
     found = []
     for line in text.splitlines():
@@ -72,21 +76,46 @@ def parse_log(text: str) -> list[dict[str, Any]]:
 
 def last_acknowledged(entries: Iterable[Mapping[str, Any]]) -> str | None:
     """When the platform was last seen to take a marker in any of its datastores (ISO 8601 UTC)."""
-    times = [str(one["at"]) for one in entries if any(one.get(store) for store in ("postgresql", "redis", "influxdb"))]
+    times = [str(one["at"]) for one in entries if any(one.get(store) for store in STORES)]
     return max(times, key=parse_iso) if times else None
 
 
-def incident(entries: Iterable[Mapping[str, Any]], backup_set: str | None) -> str | None:
-    """When the platform was lost, by its last acknowledged heartbeat; None where that cannot be.
+def incident(entries: Sequence[Mapping[str, Any]], backup_set: str | None, began: float) -> str | None:
+    """The latest instant at which the platform can have been lost, by its heartbeats; None where they do not tell.
 
-    backup_set: the id of a set of it, the UTC second in which it was begun. Heartbeats that stopped before the platform
-    was backed up for the last time say nothing of its loss: the loss would seem smaller than it is.
+    began: when its recovery began, in seconds since 1970: it was lost before. backup_set: the id of a set of it, the
+    UTC second in which it was begun. Heartbeats that stopped before the platform was backed up for the last time say
+    nothing of its loss: the loss would seem smaller than it is.
     """
     last = last_acknowledged(entries)
-    if last is None or not backup_set:
-        return last
-    begun = f"{backup_set[:4]}-{backup_set[4:6]}-{backup_set[6:11]}:{backup_set[11:13]}:{backup_set[13:]}"
-    return last if parse_iso(last) >= parse_iso(begun) else None
+    if last is None:
+        return None
+    taken = parse_iso(last)
+    if backup_set:
+        begun = f"{backup_set[:4]}-{backup_set[4:6]}-{backup_set[6:11]}:{backup_set[11:13]}:{backup_set[13:]}"
+        if taken < parse_iso(begun):
+            return None
+    return to_iso(max(taken, min(_silent_since(entries, taken), began)))
+
+
+def _silent_since(entries: Sequence[Mapping[str, Any]], taken: float) -> float:
+    """When a datastore that was alive would have taken the marker after the one that was taken last.
+
+    That is when all had been asked for the next one in vain. Where the writer was lost with them, it is when the next
+    one would have been logged: begun at most INTERVAL_SECONDS after all had answered the last, and answered as late as
+    the slowest before it.
+    """
+    later = [one for one in entries if parse_iso(str(one["at"])) > taken]
+    if later:
+        first = min(later, key=lambda one: parse_iso(str(one["at"])))
+        return parse_iso(str(first["at"])) + _answered_after(first)
+    last = max(entries, key=lambda one: parse_iso(str(one["at"])))
+    return taken + _answered_after(last) + INTERVAL_SECONDS + max(map(_answered_after, entries))
+
+
+def _answered_after(entry: Mapping[str, Any]) -> float:
+    found = entry.get("seconds")
+    return float(found) if isinstance(found, (int, float)) and 0 <= found < float("inf") else 0.0
 
 
 def read_log(state_path: str) -> list[dict[str, Any]]:

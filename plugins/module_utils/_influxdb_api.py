@@ -152,6 +152,29 @@ class Figures:
     newest_ns: int | None = None
 
 
+@dataclass(frozen=True)
+class Deletes:
+    """How many deletes of points a server was asked for since it started, and when that was (seconds since 1970)."""
+
+    count: int
+    started: float
+
+
+def parse_deletes(text: str, now: float) -> Deletes | None:
+    """The deletes in a server's metrics (Prometheus' text form) that were read now; None where its start is not there.
+
+    Refused ones (4XX) changed nothing; one that failed otherwise may have.
+    """
+    uptime = re.search(r"^influxdb_uptime_seconds(?:\{[^}]*\})? ([0-9.e+]+)$", text, re.MULTILINE)
+    if uptime is None:
+        return None
+    asked = re.findall(
+        r'^http_api_requests_total\{([^}]*path="/api/v2/delete"[^}]*)\} ([0-9.e+]+)$', text, re.MULTILINE
+    )
+    count = sum(int(float(number)) for labels, number in asked if 'status="4XX"' not in labels)
+    return Deletes(count, now - float(uptime[1]))
+
+
 class InfluxApi:
     """One server and one token. Not for several threads: each takes its own (`another()`)."""
 
@@ -281,6 +304,14 @@ class InfluxApi:
         self.read(answer)
         at = parsedate_to_datetime(answer.headers["Date"])
         return iso(int(at.timestamp()) * NANOSECONDS)
+
+    def deletes(self) -> Deletes | None:
+        """The deletes of points that the server was asked for since it started; None where it shows no metrics."""
+        try:
+            text = self.read(self.request("GET", "/metrics"))
+        except RecoveryError:  # turned off, or kept from this token: a backup does without
+            return None
+        return parse_deletes(text.decode("utf-8", "replace"), time.time())
 
     def query(self, organisation_id: str, flux: str) -> list[dict[str, str]]:
         """Rows of a Flux script's results."""

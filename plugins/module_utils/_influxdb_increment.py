@@ -19,16 +19,20 @@ from typing import Any, Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Deletes
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     NANOSECONDS,
     Shard,
     iso,
     nanoseconds,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT
 
 # Files may bear times this much before the server's Date that was read before they were written.
 MARGIN_SECONDS = 5
+# The start of one server is computed as near as this from its uptime.
+START_SECONDS = 2.0
 PAUSES_SECONDS = (0.2, 0.5)
 
 Record = dict[str, Any]
@@ -209,6 +213,26 @@ class Increments:
         missing = uncovered(live, archived, files_of(record) if record else {})
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return live, f"{missing[0]}{more} came while its archive was taken" if missing else ""
+
+
+def deletes_record(before: Deletes | None, after: Deletes | None) -> dict[str, Any] | None:
+    """The deletes asked of the server when a backup was begun and when it ended, and when that server was started.
+
+    None where it does not tell, or was started meanwhile. Files tell of a delete only until they are compacted.
+    """
+    if before is None or after is None or abs(after.started - before.started) > START_SECONDS:
+        return None
+    return {"begun": before.count, "ended": after.count, "server_started_at": to_iso(before.started)}
+
+
+def deletes_asked(older: Mapping[str, Any], newer: Mapping[str, Any]) -> int:
+    """How often the server was asked to delete points between two records of the component, as far as is known."""
+    one, other = older.get("deletes"), newer.get("deletes")
+    if not other:
+        return 0
+    started = [parse_iso(str(record["server_started_at"])) for record in (one, other) if record]
+    same_run = one and abs(started[0] - started[1]) <= START_SECONDS
+    return int(other["ended"]) - (int(one["begun"]) if one and same_run else 0)
 
 
 def since_of(server_at: str) -> str:

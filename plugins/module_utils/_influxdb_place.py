@@ -48,16 +48,18 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 ORIGIN_FILE = ".restored_from"
 
 
-def origin_of(artefacts: Iterable[Mapping[str, Any]], older: Iterable[Mapping[str, Any]] = ()) -> str:
+def origin_of(
+    artefacts: Iterable[Mapping[str, Any]], older: Iterable[Mapping[str, Any]] = (), target_time: str = ""
+) -> str:
     """A digest that names the component's files in a set, and in those that it builds on: the same whenever it is
-    restored.
+    restored, to the same target.
     """
     every = [
         *artefacts,
         *({**file, "path": f"{one['id']}/{file['path']}"} for one in older for file in one["artefacts"]),
     ]
     lines = sorted(f"{one['sha256']}  {one['path']}\n" for one in every if one["component"] == COMPONENT)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join([*lines, target_time]).encode()).hexdigest()
 
 
 class Unpacking:
@@ -118,7 +120,7 @@ class Unpacking:
 @dataclass
 class Placement:
     """One restore into the worker's volume. set_path: folder of the set; bolt_path: a bolt file to take instead of the
-    set's (whose digest is compared all the same), or None.
+    set's (whose digest is compared all the same), or None; finish: done on the folder before it counts as restored.
     """
 
     worker: VolumeWorker
@@ -128,6 +130,7 @@ class Placement:
     progress: Progress
     streams: int = 2
     bolt_path: str | None = None
+    finish: Callable[[], None] = lambda: None
 
     @property
     def folder(self) -> str:
@@ -180,6 +183,7 @@ class Placement:
             tasks = [pool.submit(self._unpack, waiting, stop) for _number in range(self.streams)]
         for task in tasks:
             task.result()
+        self.finish()
         # The files themselves, not the whole file system: other stores are being restored on it at the same time.
         self.worker.bash(
             f'printf %s "$2" > "$1/{ORIGIN_FILE}"; find "$1" -print0 | xargs -0 sync', self.folder, self.origin

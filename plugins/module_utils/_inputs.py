@@ -15,94 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.platform3.recovery.plugins.module_utils._input_names import (
+    FOREIGN_PREFIXES,
+    INTERNAL,
+    PREFIXES,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
-
-# Variables with these beginnings are ours, wherever they stand in an inventory.
-PREFIXES = (
-    "recovery_",
-    "incident_",
-    "postgresql_",
-    "redis_",
-    "influxdb_",
-    "app_services_",
-    "configuration_",
-    "backup_",
-    "platform_",
-    "notify_",
-    "schedule_",
-)
-# Extra variables that a controller sets by itself (AWX, its forerunner, Ansible).
-FOREIGN_PREFIXES = ("awx_", "tower_", "ansible_")
-
-# What the plays hand to each other. Given from outside, it would go around guard and lock.
-INTERNAL = frozenset(
-    (
-        "recovery_fence",
-        "recovery_set",
-        "recovery_inputs",
-        "recovery_store_host",
-        "recovery_datastores",
-        "recovery_scenario",
-        "recovery_phase",
-        "recovery_outcome",
-        "recovery_quarantine_state",
-        "backup_set",
-    )
-)
-
-# Inventory variables, so that they are known also where no role's argument spec names them.
-INVENTORY_VARIABLES = frozenset(
-    [
-        "recovery_environment",
-        "recovery_environment_id",
-        "recovery_python",
-        "recovery_compose",
-        "recovery_component",
-        "recovery_objectives",
-        "recovery_state_path",
-        "recovery_report_dir",
-        "backup_store_path",
-        "platform_gateway_url",
-        "platform_dashboard_url",
-        "platform_close_argv",
-        "platform_open_argv",
-        "platform_epoch_path",
-        "platform_recovery_user",
-        "platform_recovery_password",
-        "platform_market_data_max_age_seconds",
-        "platform_response_max_milliseconds",
-        "postgresql_container",
-        "postgresql_service",
-        "postgresql_image",
-        "postgresql_volume",
-        "postgresql_host",
-        "postgresql_port",
-        "postgresql_database",
-        "postgresql_owner",
-        "postgresql_password",
-        "postgresql_replication_password",
-        "postgresql_stanza",
-        "postgresql_restore_method",
-        "redis_container",
-        "redis_service",
-        "redis_image",
-        "redis_volume",
-        "redis_host",
-        "redis_port",
-        "redis_user",
-        "redis_password",
-        "influxdb_container",
-        "influxdb_service",
-        "influxdb_image",
-        "influxdb_volume",
-        "influxdb_url",
-        "influxdb_organisation",
-        "influxdb_token",
-        "influxdb_buckets",
-        "app_services_image",
-        "app_services_tiers",
-    ]
-)
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
 COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services")
@@ -110,6 +28,7 @@ COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services"
 STORED = ("postgresql", "redis", "influxdb", "configuration")
 INCREMENTAL = ("influxdb",)
 KINDS = ("full", "increment")
+DAY_SECONDS = 86400
 # What each scenario brings back where recovery_components does not say.
 ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
@@ -124,18 +43,17 @@ APART = (
     "condemn",
     "wal_stream",
     "exposure",
+    "second_copy_keys",
+    "find_moment",
+    "restore_point",
+    "recovery_window",
 )
-PLAYBOOKS = {
-    "full": "full_recovery.yml",
-    "partial": "partial_recovery.yml",
-    "point_in_time": "point_in_time_recovery.yml",
-    "drill": "drill.yml",
-    "backup": "backup.yml",
-}
+PLAYBOOKS = {name: f"{name}_recovery.yml" for name in ("full", "partial", "point_in_time")}
+PLAYBOOKS |= {"drill": "drill.yml", "backup": "backup.yml"}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SET = re.compile(r"latest|\d{8}T\d{6}Z")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _TRUE = frozenset(("yes", "true", "on", "1", "y", "t"))
 _FALSE = frozenset(("no", "false", "off", "0", "n", "f"))
 
@@ -188,7 +106,7 @@ def recovery_point_name(value: object) -> str:
     """The name of a restore point, at most 63 characters as PostgreSQL takes it."""
     shown = str(value).strip()
     if not _NAME.fullmatch(shown):
-        raise ValueError("may hold letters, digits and '_.:-', at most 63")
+        raise ValueError("may hold letters, digits and '_.-', at most 63, and names a file")
     return shown
 
 
@@ -228,6 +146,14 @@ def backup_kind(value: object) -> str:
     return kind
 
 
+def window(value: object) -> int:
+    """Seconds that are searched before and after a time: 1 to a day."""
+    shown = str(value).strip()
+    if isinstance(value, bool) or not shown.isdecimal() or not 1 <= int(shown) <= DAY_SECONDS:
+        raise ValueError(f"must be a number of seconds from 1 to {DAY_SECONDS}")
+    return int(shown)
+
+
 @dataclass(frozen=True)
 class Input:
     """A variable an operator may give: its normaliser, and what it is where it is not given."""
@@ -247,13 +173,18 @@ INPUTS: dict[str, Input] = {
     "recovery_components": Input(components),
     "recovery_target_time": Input(instant),
     "recovery_point_name": Input(recovery_point_name),
+    "recovery_around": Input(instant),
+    "recovery_window_seconds": Input(window, 600),
+    "recovery_moments_file": Input(text),
     "recovery_report_dir": Input(text, "reports"),
+    "recovery_window_file": Input(text),
     "backup_catalog_file": Input(text),
     "backup_set_reason": Input(text),
     "backup_set_verify_full": Input(truth, False),
     "backup_set_kind": Input(backup_kind, "full"),
     "backup_set_components": Input(stored_components),
     "rollback_discard": Input(truth, False),
+    "second_copy_at": Input(instant),
 }
 
 
@@ -429,29 +360,35 @@ def replace_running_problems(environment: str, value: object) -> list[Problem]:
 def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     """What does not go together: inputs of another scenario, two targets at once, a missing id."""
     problems = []
-    if scenario == "full" and inputs.get("recovery_components"):
+    if scenario in ("full", "point_in_time") and inputs.get("recovery_components"):
         listed = ",".join(inputs["recovery_components"])
+        kind = scenario.replace("_", "-")
         problems.append(
             Problem(
                 "PRC-108",
-                f"a full recovery brings back every component, and recovery_components names {listed}",
+                f"a {kind} recovery brings back every component, and recovery_components names {listed}",
                 f"leave it out, or run: ansible-playbook partial_recovery.yml -e recovery_components={listed}",
             )
         )
-    if scenario == "partial" and not inputs.get("recovery_components"):
+    if scenario == "partial" and not (inputs.get("recovery_components") or inputs.get("recovery_id")):
         way = "give -e recovery_components=redis (or several, with commas), or run full_recovery.yml"
         problems.append(Problem("PRC-108", "a partial recovery needs recovery_components", way))
     targets = [name for name in ("recovery_target_time", "recovery_point_name") if inputs.get(name)]
-    if targets and scenario in ("full", "backup"):
+    if targets and scenario in ("full", "partial", "backup"):
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
-    if scenario == "point_in_time" and len(targets) != 1:
-        found = (
-            "recovery_target_time and recovery_point_name are both given" if targets else "no point in time is given"
-        )
-        way = "give either -e recovery_target_time=2026-11-23T05:17:00+01:00 or -e recovery_point_name=..."
-        problems.append(Problem("PRC-109", found, way))
+    if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
+        way = "give -e recovery_target_time=2026-11-23T05:17:00+01:00, or -e recovery_point_name=..."
+        problems.append(Problem("PRC-109", "no point in time is given", way))
+    if scenario in ("point_in_time", "recovery_window") and len(targets) > 1:
+        # A name stands for an instant of its own.
+        found = f"{' and '.join(targets)} are given, and each is a point in time"
+        problems.append(Problem("PRC-109", found, "give one of them"))
+    if scenario == "find_moment" and not inputs.get("recovery_around"):
+        way = "give -e recovery_around=2026-11-23T05:17:00+01:00, about when the data was still there"
+        problems.append(Problem("PRC-119", "recovery_around is missing: the time that is to be searched", way))
+    problems += point_problems(scenario, inputs)
     if inputs.get("backup_set_components") and inputs.get("backup_set_kind") != "increment":
         listed = ",".join(inputs["backup_set_components"])
         found = f"backup_set_components names {listed}, and a full backup holds every component"
@@ -460,6 +397,20 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
     if scenario not in (*BEGINNING, *APART) and not inputs.get("recovery_id"):
         found = f"recovery_id is missing: {scenario.replace('_', ' ')} works on one that exists"
         problems.append(Problem("PRC-116", found, "give -e recovery_id=...; reports/ and the state folder name them"))
+    return problems
+
+
+def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
+    """What restore_point.yml needs: a name, for the present moment."""
+    if scenario != "restore_point":
+        return []
+    problems = []
+    if not inputs.get("recovery_point_name"):
+        way = "give -e recovery_point_name=before-release-7"
+        problems.append(Problem("PRC-117", "recovery_point_name is missing: the point needs a name", way))
+    if inputs.get("recovery_target_time"):
+        found = "recovery_target_time is given, and a restore point names the present moment"
+        problems.append(Problem("PRC-118", found, "leave it out; an instant of the past needs no name to be reached"))
     return problems
 
 

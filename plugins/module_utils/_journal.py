@@ -287,9 +287,7 @@ def _step(entry: Entry, run: int, started: float, ended: float | None, outcome: 
 # --- who may go on ---------------------------------------------------------------------------------------------------
 
 
-def blocking_failure(
-    entries: Sequence[Entry], phase: str, component: str, datastores: Sequence[str] = DATASTORES
-) -> str | None:
+def blocking_failure(entries: Sequence[Entry], phase: str, component: str) -> str | None:
     """Why a step of this phase and component must not run now, or None. The barrier between the phases.
 
     Only the newest run's failures block; what an earlier run failed at is what this one is there to mend.
@@ -297,7 +295,7 @@ def blocking_failure(
     - A failure in assess or isolate blocks every later phase of every component. So does one in resume, and within
       resume and validate any failure blocks what follows: nobody is let in to a platform that half works.
     - A component's own failure blocks its later steps. The others go on.
-    - resume and validate need each of `datastores` verified (for a full recovery all three).
+    - resume and validate need each datastore verified that this recovery brings back (all where the run names none).
     - The manifest of a backup set (phase backup, component backup_set) is not written over a failed component.
     A step of an earlier phase that began and has no end is a failure: phases are separate plays, so nothing of an
     earlier phase can still be at work.
@@ -318,7 +316,8 @@ def blocking_failure(
         if everyone or step.component == component or (phase == "backup" and component == "backup_set"):
             return f"{step.phase} of {step.component} {_ending(step)} at '{step.name}': {step.says}"
     if phase in ("resume", "validate"):
-        unproven = [name for name in datastores if component_state(history, name) != "verified"]
+        asked = told_at_start(history).get("components") or DATASTORES
+        unproven = [name for name in DATASTORES if name in asked and component_state(history, name) != "verified"]
         if unproven:
             return f"not verified: {', '.join(unproven)}; services start only on data that was"
     return None

@@ -86,7 +86,7 @@ def _verified_at(history: History, component: str) -> float | None:
 
 
 def recovery_losses(history: History, objectives: Objectives, incident_at: str | None) -> dict[str, dict[str, Any]]:
-    """The report's `rpo`: for each type of data the seconds lost, the target, the verdict and the recovery point.
+    """The report's `rpo`: for each type of data the seconds lost at most, target, verdict and recovery point.
 
     seconds is incident_at less the recovery point of the component that holds the data, at least 0; null without an
     incident_at, or where nothing good came back. recovery_point is ISO 8601 UTC or null.

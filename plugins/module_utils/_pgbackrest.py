@@ -20,6 +20,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 
 RESTORE_SCRIPT = "platform3_restore_wal"
 STREAM_MOUNT = "/wal-stream"
+# How long a segment that is fetched ahead is waited for, before it is fetched at once; one takes a tenth of a second.
+# At a switch of timelines processes that fetch ahead outrun each other, and one waits in vain (pgBackRest #2423).
+FETCH_AHEAD_SECONDS = 5
 _PERCENT = re.compile(r"\(([\d.]+)([KMGT]?)B, ([\d.]+)%\)")
 
 
@@ -78,8 +81,10 @@ def backup_argv(stanza: str, processes: int, kind: str = "full") -> list[str]:
     ]
 
 
-def restore_argv(stanza: str, label: str, folder: str, processes: int, timeline: int | None) -> list[str]:
-    """Restore a backup into a folder as a standby.
+def restore_argv(
+    stanza: str, label: str, folder: str, processes: int, timeline: int | None, options: Sequence[str] = ()
+) -> list[str]:
+    """Restore a backup into a folder as a standby. options: further ones, of a recovery that ends at a point in time.
 
     --delta repairs what an interrupted restore or replay left behind, by checksum, and is ignored in an empty folder.
     timeline: None follows the newest one. A buffer that stays in the processor's cache halved the system's share of
@@ -97,6 +102,7 @@ def restore_argv(stanza: str, label: str, folder: str, processes: int, timeline:
         "--type=standby",
         *target,
         f"--recovery-option=restore_command=bash ./{RESTORE_SCRIPT} %f %p",
+        *options,
         "--log-level-console=detail",
         "--log-level-stderr=off",
         "--log-level-file=off",
@@ -203,17 +209,22 @@ def last_error(output: str) -> str:
     return str(found[-1]) if found else (lines[-1] if lines else "it said nothing")
 
 
-def restore_script(stanza: str, folders: Sequence[str], segment_bytes: int, history_only: bool = False) -> str:
+def restore_script(stanza: str, folders: Sequence[str], segment_bytes: int, spool: str | None = None) -> str:
     """The restore_command: archive first, then the streams' folders, and nothing but exit 1 says "there is no more".
 
     folders: names of folders below the stream's mount, the most trusted first. Exit 126 makes PostgreSQL give up: a
-    segment that cannot be read must never look like the end of WAL. history_only: for a server that has its segments.
+    segment that cannot be read must never look like the end of WAL. spool: folder, on the data's file system, that
+    pgBackRest fetches the next segments into while one is replayed; None for a server that has its segments already,
+    and asks for histories of timelines only.
     """
+    ahead = ["--archive-async", f"--spool-path={spool}", "--archive-get-queue-max=256MiB", "--process-max=2"]
+    ahead += [f"--archive-timeout={FETCH_AHEAD_SECONDS}"]
     return _RESTORE_SCRIPT.format(
         stanza=shlex.quote(f"--stanza={stanza}"),
+        fetching=" ".join(map(shlex.quote, ahead)) if spool else "--no-archive-async",
         folders=" ".join(shlex.quote(f"{STREAM_MOUNT}/{name}") for name in folders),
         segment_bytes=int(segment_bytes),
-        first='case "$1" in *.history) ;; *) exit 1 ;; esac\n' if history_only else "",
+        first="" if spool else 'case "$1" in *.history) ;; *) exit 1 ;; esac\n',
     )
 
 
@@ -223,9 +234,16 @@ _RESTORE_SCRIPT = """\
 set -u
 give_up() {{ echo "platform3: $*; recovery must not end here" >&2; exit 126; }}
 {first}
-pgbackrest {stanza} --pg1-path="$PWD" --no-archive-async --log-level-console=off --log-level-stderr=error \\
-  --log-level-file=off archive-get "$1" "$2"
+get() {{
+  pgbackrest {stanza} --pg1-path="$PWD" --log-level-console=off --log-level-stderr=error --log-level-file=off "$@"
+}}
+get {fetching} archive-get "$1" "$2"
 status=$?
+# The process that fetches ahead may have ended without a word: what it does not answer is asked for.
+if [ "$status" -gt 1 ]; then
+  get --no-archive-async archive-get "$1" "$2"
+  status=$?
+fi
 [ "$status" -ne 0 ] || exit 0
 [ "$status" -eq 1 ] || give_up "WAL file $1 cannot be read from the archive (pgBackRest status $status)"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 from ansible_collections.platform3.recovery.plugins.module_utils._live import clock
 from ansible_collections.platform3.recovery.plugins.module_utils._replay import replay_line
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
@@ -24,19 +25,26 @@ def plan_lines(
     """What will be replaced, each component's recovery point, the loss to expect and the deadline.
 
     preflights: result of preflight_info by component (PostgreSQL's with the segments to replay and the replay figures);
-    chosen: the backup set (id, manifest); inputs: normalised;
+    chosen: the backup set (id, manifest); inputs: normalised, with what was fetched from the second copy (second_copy)
+    and, where not all of them are brought back, the datastores that are (components) and the services that stop
+    (stopped);
     now_seconds: this instant in seconds since 1970 (the controller's clock where left out).
     """
     now = datetime.datetime.now(datetime.timezone.utc).timestamp() if now_seconds is None else now_seconds
     incident = parse_iso(inputs["incident_at"]) if inputs.get("incident_at") else now
     deadline = now + objectives["rto"]["complete_system"]["target_seconds"]
+    fetched = inputs.get("second_copy") or {}
     lines = [
         f"Recovery {inputs.get('recovery_id')} from backup set {chosen.get('id')}",
+        *([f"The local store had no usable set: {fetched_sentence(fetched)}"] if fetched else []),
         f"Deadline {to_iso(deadline)[11:19]} UTC ({clock(deadline - now)} from now)",
         f"{'component':<14}{'is now':<37}{'recovery point':<22}expected loss",
     ]
     components = chosen.get("manifest", {}).get("components", {})
-    for component in ("postgresql", "redis", "influxdb"):
+    for component in DATASTORES:
+        if component not in inputs.get("components", DATASTORES):
+            lines.append(f"{component:<14}is left as it is")
+            continue
         found = preflights.get(component, {})
         point = found.get("recovery_point") or components.get(component, {}).get("recovery_point")
         loss = f"up to {clock(incident - parse_iso(point))} (mm:ss)" if point else "not known"
@@ -46,9 +54,24 @@ def plan_lines(
     if postgresql.get("segments"):
         target = objectives["rto"]["postgresql"]["target_seconds"]
         lines.append(replay_line(postgresql.get("replay") or {}, target, postgresql["segments"] * SEGMENT_BYTES))
-    serving = preflights.get("app_services", {}).get("serving")
-    lines.append(f"{'app_services':<14}{'SERVING, will be replaced' if serving else 'not serving'}")
+    lines.append(f"{'app_services':<14}{_services(preflights.get('app_services', {}), inputs.get('stopped'))}")
     return lines
+
+
+def _services(found: dict[str, Any], stopped: list[str] | None) -> str:
+    """What becomes of the services. stopped: those that stop where the others go on serving, else None."""
+    if stopped is None:
+        return "SERVING, will be replaced" if found.get("serving") else "not serving"
+    return f"{', '.join(stopped) or 'none'} will stop, all others go on serving"
+
+
+def fetched_sentence(fetched: dict[str, Any]) -> str:
+    """What was brought from the second copy."""
+    reaches = f"; it reaches {fetched['reaches']}" if fetched.get("reaches") else ""
+    return (
+        f"{fetched['backup_set']} was fetched from the second copy {fetched['place']}"
+        f" ({fetched['bytes'] / 1e6:.0f} MB in {fetched['seconds']:.0f} s{reaches})"
+    )
 
 
 def _state(found: dict[str, Any]) -> str:

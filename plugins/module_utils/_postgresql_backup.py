@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -28,11 +29,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import SOCKET_OF_SERVER, LiveServer
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, literal
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import SEGMENT_BYTES
 
 UNHARMED = "the database and earlier backup sets are untouched"
 SETTLED_SECONDS = 60
 LOCKED_STATUS = 50
 LOCK_WAIT_SECONDS = 300
+# So many tables the manifest names by their files.
+MAPPED_TABLES = 2000
+# A base backup waits for the segments that it began and ended in.
+ROOM_BYTES = 4 * SEGMENT_BYTES
 
 _FACTS = f"""
 SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
@@ -70,6 +76,42 @@ def relfilenodes(session: Session, tables: Iterable[str]) -> dict[str, str]:
         f" WHERE oid IN ({wanted}) OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN ({wanted}))"
     )
     return {row["name"]: row["path"] for row in rows}
+
+
+def tables_map(session: Session) -> dict[str, Any]:
+    """The database's tables by number: name, its file's number and that of its TOAST table (null for none).
+
+    By them the WAL, which knows numbers only, is read for people; the largest tables, where there are too many.
+    """
+    rows = session.rows(
+        "SELECT c.oid::text AS oid, n.nspname || '.' || c.relname AS name, pg_relation_filenode(c.oid)::text AS file,"
+        " pg_relation_filenode(nullif(c.reltoastrelid, 0))::text AS toast, count(*) OVER () AS count"
+        " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384"
+        f" ORDER BY c.relpages DESC, c.oid LIMIT {MAPPED_TABLES}"
+    )
+    database = session.row("SELECT oid::text AS oid FROM pg_database WHERE datname = current_database()")
+    return {
+        "database_oid": int(database["oid"]),
+        "tables": {row["oid"]: [row["name"], row["file"], row["toast"]] for row in rows},
+        "left_out": int(rows[0]["count"]) - len(rows) if rows else 0,
+    }
+
+
+def require_room(repository: str) -> None:
+    """PRC-534 where the repository's disk has no room for a few segments.
+
+    The archiver stands still then, and pgBackRest would wait for its WAL until its own time is up, and say only that.
+    """
+    free = shutil.disk_usage(repository).free
+    if free < ROOM_BYTES:
+        raise RecoveryError(
+            "PRC-534",
+            "take a base backup with pgBackRest",
+            f"the disk of {repository} is full ({free / 1e6:.0f} MB left): WAL is not archived, the server keeps it",
+            UNHARMED,
+            "make room in the backup store (playbooks/expire_backups.yml), or enlarge it; then back up again",
+        )
 
 
 def base_backup(server: LiveServer, processes: int, kind: str, expected_bytes: int, progress: Progress) -> Backup:

@@ -21,6 +21,11 @@ from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest imp
     parse_newest_system,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import COMPONENT
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fork import (
+    TARGET_SETTINGS,
+    await_point_again,
+    fork_checks,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
     GO_ON,
     POLL_SECONDS,
@@ -37,7 +42,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._psql import (
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._scram import is_verifier_of, verifier
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA
-from ansible_collections.platform3.recovery.plugins.module_utils._wal import parse_lsn
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import format_lsn, parse_lsn
 
 SOCKET_OF_SERVER = "/var/run/postgresql"
 IN_PLACE = "the restored data is in place, the old data in quarantine"
@@ -110,12 +115,15 @@ def serve(server: LiveServer, facts: Mapping[str, Any], given: Mapping[str, Any]
     with server.session() as session:
         clock.lap("start")
         require_database(session, facts["system_identifier"])
+        checks = []
         if facts["method"] == "physical":
             promote(session, facts, given["archiving"])
-            end_recovery_settings(session)
+            end_recovery_settings(session, facts)
+        if facts.get("target"):
+            checks += fork_checks(session, facts, current_timeline(session))
         clock.lap("promote")
         passwords_set = set_passwords(session, given["role_passwords"])
-        checks = [write_probe(session, given["write_probe"], given["owner"])]
+        checks.append(write_probe(session, given["write_probe"], given["owner"]))
         if given["archiving"]:
             if facts["method"] == "logical":
                 follow_system(server, facts["system_identifier"], is_new=True)
@@ -169,15 +177,23 @@ def promote(session: Session, facts: Mapping[str, Any], archiving: bool) -> bool
     require_archive_mode(session, archiving)
     if not session.row("SELECT pg_is_in_recovery() AS standby")["standby"]:
         return False
-    wanted = parse_lsn(facts["end_lsn"])
-    deadline = time.monotonic() + 900
-    while int(session.row(WHERE)["lsn"]) < wanted:
-        if time.monotonic() > deadline:
-            raise _not_promoted(f"it has not replayed to {facts['end_lsn']} again")
-        time.sleep(POLL_SECONDS)
+    if facts.get("target"):
+        if not await_point_again(session, facts):
+            return False
+    else:
+        await_end_again(session, parse_lsn(facts["end_lsn"]))
     if not session.row("SELECT pg_promote(true, 120) AS done")["done"]:
         raise _not_promoted("it was still in recovery after 120 s")
     return True
+
+
+def await_end_again(session: Session, wanted: int) -> None:
+    """Wait until the exchanged server has replayed as far as beside; PRC-519 where it does not."""
+    deadline = time.monotonic() + 900
+    while int(session.row(WHERE)["lsn"]) < wanted:
+        if time.monotonic() > deadline:
+            raise _not_promoted(f"it has not replayed to {format_lsn(wanted)} again")
+        time.sleep(POLL_SECONDS)
 
 
 def require_archive_mode(session: Session, archiving: bool) -> None:
@@ -197,9 +213,10 @@ def _not_promoted(found: str) -> RecoveryError:
     )
 
 
-def end_recovery_settings(session: Session) -> None:
-    """Take away what only the recovery needed: its restore_command, its target timeline, its script and labels."""
-    for name in ("restore_command", "recovery_target_timeline"):
+def end_recovery_settings(session: Session, facts: Mapping[str, Any]) -> None:
+    """Take away what only the recovery needed: its restore_command, its target, its script and labels."""
+    target = TARGET_SETTINGS if facts.get("target") else ()
+    for name in ("restore_command", "recovery_target_timeline", *target):
         session.execute(f"ALTER SYSTEM RESET {name};")
     leftovers = " ".join(f"{DATA}/{name}" for name in (RESTORE_SCRIPT, "backup_label.old", "tablespace_map.old"))
     session.execute(f"SELECT pg_reload_conf();\n\\! rm -f {leftovers}")

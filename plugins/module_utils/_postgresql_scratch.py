@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -78,13 +79,15 @@ def require_nobody_works(volume: str, worker: str) -> None:
         )
 
 
+# Never used again by a run that goes on: what was missing for a killed one may be there now.
+SPOOL = f"{ROOT}/.wal-spool"
 # One call, because each into a container costs a tenth of a second: the files, the script, and the last record.
 # $1 folder, $2 path of the script, $3 its text, $4 the newest segments, then pgBackRest's command line. A folder that
 # pgBackRest did not begin cannot be taken up by --delta, so it is emptied. The last segment is fetched as replay will
 # fetch it; one without a record counts for nothing.
 _RESTORE = """
 folder=$1 script=$2 text=$3 segments=$4; shift 4
-rm -f "$folder/postmaster.pid"
+rm -rf "$folder/postmaster.pid" SPOOL
 if [ ! -e "$folder/PG_VERSION" ] && [ ! -e "$folder/backup.manifest" ]; then rm -rf "$folder"; fi
 mkdir -p -m 0700 "$folder"
 "$@"
@@ -94,24 +97,30 @@ for segment in $segments; do
   records=$(pg_waldump --stats --path=/tmp/last "$segment" 2>/dev/null | head -n 1)
   if [ -n "$records" ]; then echo "last $segment"; echo "$records"; break; fi
 done
-"""
+""".replace("SPOOL", SPOOL)
 UNREAD_STATUS = 126
 # As many of the newest segments as may hold no record: an ended one holds at least its end.
 LOOKED_AT = 8
 
 
 def restore_files(
-    worker: VolumeWorker, stanza: str, found: Assessment, processes: int, progress: Progress
+    worker: VolumeWorker,
+    stanza: str,
+    found: Assessment,
+    processes: int,
+    progress: Progress,
+    options: Sequence[str] = (),
 ) -> tuple[str, int]:
     """Put the base backup into restore-<recovery_id>/, each file checked by its checksum, and the restore script.
 
-    Returns the newest segment that holds a record, and where its last one ends: replay must get there.
+    options: further ones of pgBackRest. Returns the newest segment that holds a record, and where its last one ends:
+    replay to the end of the WAL must get there.
     """
     folder = restore_folder(worker.fence.recovery_id)
     progress.start("restoring the base backup", found.backup.bytes)
-    script = restore_script(stanza, found.folders, SEGMENT_BYTES)
+    script = restore_script(stanza, found.folders, SEGMENT_BYTES, SPOOL)
     newest = " ".join(one.segment for one in reversed(found.plan.files[-LOOKED_AT:]))
-    command = restore_argv(stanza, found.backup.label, folder, processes, found.target_timeline)
+    command = restore_argv(stanza, found.backup.label, folder, processes, found.target_timeline, options)
     argv = worker.exec_argv(["bash", "-euc", _RESTORE, "bash", folder, RESTORE_SCRIPT, script, newest, *command])
     tail: collections.deque[str] = collections.deque(maxlen=60)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -192,20 +201,44 @@ class ScratchServer:
         if self._process.poll() is not None:
             raise self.failure("PRC-513", "replay WAL beside the live data", "the server ended")
 
+    def runs(self) -> bool:
+        """Whether the server has not ended."""
+        return self._process.poll() is None
+
     def failure(self, code: str, attempted: str, found: str) -> RecoveryError:
         """An error that quotes what the server said last."""
         self._log.flush()
         self._log.seek(0)
         return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, GO_ON)
 
+    def said(self, pattern: str) -> str | None:
+        """The last line of its log that a regular expression finds something in."""
+        # Read at a place of its own: the server writes behind the offset that both share.
+        descriptor = self._log.fileno()
+        text = os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        return next((line for line in reversed(text.splitlines()) if re.search(pattern, line)), None)
+
     def stop(self, restore_script: str = "") -> None:
         """Stop it in good order and see its data on disk; with another restore script where one is given."""
         script = (
             'pg_ctl stop --silent --mode=fast --pgdata="$1" --timeout=600;'
-            ' if [ -n "$3" ]; then printf %s "$3" > "$1/$2"; fi; sync --file-system "$1"'
+            ' if [ -n "$3" ]; then printf %s "$3" > "$1/$2"; fi;'
+            # What still fetches for the spool ends by itself, in a tenth of a second.
+            ' for try in {1..50}; do rm -rf "$4" 2>/dev/null && break; sleep 0.1; done; sync --file-system "$1"'
         )
-        self._worker.bash(script, self._folder, RESTORE_SCRIPT, restore_script)
+        self._worker.bash(script, self._folder, RESTORE_SCRIPT, restore_script, SPOOL)
         self._process.wait(timeout=60)
+
+
+def ask(session: Session, server: ScratchServer, query: str) -> dict[str, Any]:
+    """The one row of a query to a server that may end meanwhile: then its own last words are the error (PRC-513)."""
+    server.require_alive()
+    try:
+        return session.row(query)
+    except RecoveryError:
+        time.sleep(4 * POLL_SECONDS)
+        server.require_alive()
+        raise
 
 
 def replay(session: Session, server: ScratchServer, begin: int, target: int, progress: Progress) -> int:
@@ -217,13 +250,7 @@ def replay(session: Session, server: ScratchServer, begin: int, target: int, pro
     progress.start("replaying WAL", max(target - begin, 0))
     seen, since = -1, time.monotonic()
     while True:
-        server.require_alive()
-        try:
-            now = session.row(WHERE)
-        except RecoveryError:
-            time.sleep(4 * POLL_SECONDS)
-            server.require_alive()
-            raise
+        now = ask(session, server, WHERE)
         lsn = int(now["lsn"])
         progress.at(min(lsn, target) - begin)
         if lsn >= target:
@@ -272,7 +299,7 @@ def restore_physical(
             point = session.row(f"SELECT {iso_sql('pg_last_xact_replay_timestamp()')} AS at")["at"]
             clock.lap("compare")
         # All segments lie in pg_wal now; what the server still has to ask for is which timelines there are.
-        server.stop(restore_script(stanza, [], SEGMENT_BYTES, history_only=True))
+        server.stop(restore_script(stanza, [], SEGMENT_BYTES))
     clock.lap("stop")
     return {
         "method": "physical",

@@ -195,6 +195,7 @@ class Assessment:
         return {
             "label": self.backup.label,
             "timeline": self.plan.timeline,
+            "abandoned": self.target_timeline is not None,
             "first_segment": self.plan.files[0].segment if self.plan.files else None,
             "last_segment": newest.segment if newest else None,
             "last_segment_source": newest.source if newest else None,
@@ -213,8 +214,16 @@ def needed_bytes(cluster_bytes: int, segments: int) -> int:
 def assess(view: View, content: Mapping[str, Any]) -> Assessment:
     """Whether this backup set's PostgreSQL part can be restored from what was found; content: its part of the manifest.
 
+    RecoveryError: as require_base, and PRC-508 WAL missing.
+    """
+    return _assess_wal(view, require_base(view, content))
+
+
+def require_base(view: View, content: Mapping[str, Any]) -> Backup:
+    """The set's base backup, where it can be restored from what was found.
+
     RecoveryError: PRC-502 other major version, 504 no such backup, 505 other database, 506 other bytes than were
-    signed, 507 a setting too low for replay, 508 WAL missing.
+    signed, 507 a setting too low for replay.
     """
     known = content["pgbackrest"]
     _require_version(view.version, content["version"])
@@ -236,7 +245,7 @@ def assess(view: View, content: Mapping[str, Any]) -> Assessment:
             "choose another backup set: recovery_backup_set=<id>",
         )
     _require_settings(view.settings, content.get("settings", {}))
-    return _assess_wal(view, backup)
+    return backup
 
 
 def require_dump(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,8 +288,7 @@ def _require_settings(configured: Mapping[str, int], recorded: Mapping[str, Any]
 
 def wal_after(view: View, backup: Backup) -> tuple[WalPlan, list[StreamFile]]:
     """What replay would read after a base backup, gaps named in it, and the stream's files of the same database."""
-    own = {folder for folder, system in view.systems.items() if system == backup.system_identifier}
-    stream = [one for one in view.stream if one.folder in own]
+    stream = own_stream(view, backup)
     histories = own_histories(view, backup)
     stop = parse_lsn(backup.lsn_stop)
     start = parse_segment(backup.wal_start)
@@ -292,6 +300,12 @@ def wal_after(view: View, backup: Backup) -> tuple[WalPlan, list[StreamFile]]:
         streamed_segments(stream),
     )
     return plan, stream
+
+
+def own_stream(view: View, backup: Backup) -> list[StreamFile]:
+    """The stream's files of a base backup's database."""
+    own = {folder for folder, system in view.systems.items() if system == backup.system_identifier}
+    return [one for one in view.stream if one.folder in own]
 
 
 def own_histories(view: View, backup: Backup) -> dict[int, str]:
@@ -316,11 +330,15 @@ def _assess_wal(view: View, backup: Backup) -> Assessment:
             "bring the segment back into the archive or the stream folder, or recover an earlier point with"
             " point_in_time_recovery.yml",
         )
+    return Assessment(backup, plan, folders_of(stream), max(own_histories(view, backup), default=1))
+
+
+def folders_of(stream: Sequence[StreamFile]) -> tuple[str, ...]:
+    """The folders of streamed files, the one that was written to last first."""
     newest: dict[str, float] = {}
     for one in stream:
         newest[one.folder] = max(one.written_at, newest.get(one.folder, 0.0))
-    folders = tuple(sorted(newest, key=lambda folder: -newest[folder]))
-    return Assessment(backup, plan, folders, max(own_histories(view, backup), default=1))
+    return tuple(sorted(newest, key=lambda folder: -newest[folder]))
 
 
 def _refusal(code: str, attempted: str, found: str, next_step: str) -> RecoveryError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import choose_source, without_log
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_restore import (
@@ -21,6 +22,14 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore 
     read_record,
     restore_beside,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import (
+    Target,
+    choose_for_target,
+    instant_of,
+    reached_of,
+    snapshot_for,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA, ROOT, VolumeWorker
 
 
@@ -46,16 +55,20 @@ def bring_back(given: Mapping[str, Any], worker: VolumeWorker, snapshot: Snapsho
     same = record is not None and ours and record["sha256"] == snapshot.sha256
     if record is not None and given["restore_from"] == "snapshot" and record.get("source") == "log":
         same = False
+    if record is not None and (record.get("reached") or {}).get("target_time") != _asked(given):
+        same = False
     if state in ("swapping", "swapped") and not same:
-        found = "from another backup set or from the log" if ours else "and something else has replaced them since"
+        other = "from another backup set, from the log, or for another target"
+        found = other if ours else "and something else has replaced them since"
         raise cannot_restore(
             snapshot,
             "PRC-609",
             f"{worker.fence.recovery_id} has already put its data into this volume, {found}",
-            "ask for the backup set that this recovery began with, or start a new recovery (without recovery_id)",
+            "ask for the set and target that this recovery began with, or start a new recovery (without recovery_id)",
         )
     if record is None or not same:
-        record = restore_newest(given, worker, snapshot)
+        restore = restore_to_target if given["target_time"] else restore_newest
+        record = restore(given, worker, snapshot)
     worker.swap_in()
     return record
 
@@ -73,3 +86,41 @@ def restore_newest(given: Mapping[str, Any], worker: VolumeWorker, snapshot: Sna
                 raise
             source = without_log(given, error.found, UNTOUCHED)
     return restore_beside(worker, snapshot, patterns, source.warnings, progress)
+
+
+def restore_to_target(given: Mapping[str, Any], worker: VolumeWorker, snapshot: Snapshot) -> dict[str, Any]:
+    """Restore beside as of given["target_time"]; gives the record, of which `reached` says what was reached.
+
+    A generation that turns out to be damaged is followed by an older one, and by the snapshot where that is allowed.
+    Raises RecoveryError PRC-624 or PRC-625 (see choose_for_target), PRC-620 where all of them are damaged.
+    """
+    progress, patterns = Progress(given["progress_path"]), given["cache_patterns"]
+    point = snapshot.content["recovery_point"]
+    choice = choose_for_target(given, point, lambda script: worker.bash(script).stdout, UNTOUCHED)
+    warnings, last = list(choice.warnings), None
+    for reach in choice.logs:
+        log = reach.until(choice.second)
+        target = Target(choice, len(log.generation.increments) < len(reach.increments))
+        try:
+            return restore_log_beside(worker, snapshot, log, patterns, warnings, progress, target)
+        except LogUnusable as error:
+            last = error
+            warnings.append(f"{reach.where} could not be used: {error.found}")
+    if last is not None:
+        if not choice.snapshot:
+            raise RecoveryError(
+                last.code,
+                last.attempted,
+                "; ".join([last.found, *warnings[len(choice.warnings) : -1]]),
+                UNTOUCHED,
+                "bring a good copy of the log into the store, or take a backup set at or before the target with "
+                "-e redis_log=preferred (recovery_backup_set)",
+            )
+        warnings.append(snapshot_for(choice.target, point, "no shipped log could be used"))
+    reached = reached_of(choice, parse_iso(point))
+    return restore_beside(worker, snapshot, patterns, warnings, progress, reached)
+
+
+def _asked(given: Mapping[str, Any]) -> str | None:
+    """The target as a record names it; None without one."""
+    return to_iso(instant_of(given["target_time"], "target_time", UNTOUCHED)) if given["target_time"] else None

@@ -61,23 +61,30 @@ return cjson.encode(answer)
 """
 )
 
-# ARGV: database, pattern. Drops up to 5,000 keys and counts them in the same form; `left` says how many still match.
-# They go by one command: two in a script would stand in the log as a transaction, which a server whose user `default`
-# may do nothing leaves out when it loads. Keys are gathered first: a table that shrinks under a scan repeats keys.
+# ARGV: database, pattern, cursor. Drops the next 5,000 keys or so and counts them in the same form; `cursor` is where
+# the next round goes on, "0" at the end: a scan from the start each time would be quadratic. They go by one command:
+# two in a script would stand in the log as a transaction, which a server whose user `default` may do nothing leaves
+# out when it loads. A page that does not fit into the command (8,000 words) is read again by the next round; a key
+# that a scan repeats, as it may, counts once.
 DROP_LUA = (
     _LUA_HEAD
     + """
 redis.call('SELECT', ARGV[1])
-local entry, cursor, keys = entry_of(ARGV[1]), '0', {}
+local entry, cursor, keys, seen = entry_of(ARGV[1]), ARGV[3], {}, {}
 repeat
   local page = redis.call('SCAN', cursor, 'COUNT', 1000, 'MATCH', ARGV[2])
-  cursor = page[1]
-  for _, key in ipairs(page[2]) do keys[#keys + 1] = key end
-until cursor == '0'
-local number = math.min(#keys, 5000)
-for i = 1, number do note(entry, keys[i]) end
-if number > 0 then redis.call('UNLINK', unpack(keys, 1, number)) end
-answer.left = #keys - number
+  if #keys > 0 and #keys + #page[2] > 7000 then break end
+  for _, key in ipairs(page[2]) do
+    if #keys < 7000 and not seen[key] then
+      seen[key] = true
+      keys[#keys + 1] = key
+    end
+  end
+  if #page[2] <= 7000 then cursor = page[1] end
+until cursor == '0' or #keys >= 5000
+for _, key in ipairs(keys) do note(entry, key) end
+if #keys > 0 then redis.call('UNLINK', unpack(keys)) end
+answer.cursor = cursor
 return cjson.encode(answer)
 """
 )

@@ -18,9 +18,10 @@ LOG_MOUNT = "/aof"
 TIME_BYTES = 4 * 1024 * 1024
 UNSIGNED = "the shipped log bears no signature: its base has a checksum of its own, its commands were checked by form"
 
-# The inputs that say which of the two is taken.
+# The inputs that say which of the two is taken, and how far back it is taken.
 LOG_ARGUMENTS: dict[str, dict[str, Any]] = {
     "log_path": {"type": "path"},
+    "target_time": {"type": "str"},
     "restore_from": {"type": "str", "choices": ["newest", "snapshot"], "default": "newest"},
     "log": {"type": "str", "choices": ["required", "preferred"], "default": "preferred"},
 }

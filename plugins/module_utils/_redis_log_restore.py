@@ -8,9 +8,10 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.platform3.recovery.plugins.module_utils._checks import check
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import last_line
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
@@ -22,6 +23,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_log impo
     last_time,
     parse_check,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_cut import cut_back, write_manifest
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import LOG_MOUNT, TIME_BYTES
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore import (
     UNTOUCHED,
@@ -32,6 +34,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore 
     load,
     prepare,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import SCRATCH_LOG
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import Target
 from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
@@ -59,34 +63,35 @@ def restore_log_beside(
     patterns: Sequence[Mapping[str, Any]],
     known: Sequence[str],
     progress: Progress,
+    target: Target | None = None,
 ) -> dict[str, Any]:
     """Make restore-<recovery_id>/ whole from the shipped log, and leave it marked.
 
-    known: what is known already that the report must say. Gives a record as restore_beside does, with warnings of what
-    was cut. Raises LogUnusable where the log is damaged;
+    known: what is known already that the report must say. target: where the log is to be taken back to one. Gives a
+    record as restore_beside does, with warnings of what was cut. Raises LogUnusable where the log is damaged;
     the folder is then made anew by whoever comes next.
     """
     began = time.monotonic()
     folder, log = prepare(worker, snapshot)
     place = f"{folder}/{log[0]}"
     progress.start("copy the shipped log", shipped.bytes)
-    moved = 0
+    sizes: dict[str, int] = {}
     for name in shipped.generation.files:
-        moved += _copy(worker, snapshot, shipped, name, place)
-        progress.at(moved)
-    worker.run(
-        ["bash", "-euc", 'cat > "$1"', "bash", f"{place}/{log[1]}.manifest"],
-        stdin="".join(f"{line}\n" for line in shipped.generation.lines),
-    )
+        sizes[name] = _copy(worker, snapshot, shipped, name, place)
+        progress.at(sum(sizes.values()))
     copied = time.monotonic()
 
     progress.start("check the shipped log")
     warnings = list(known)
-    for name in shipped.generation.increments:
-        cut = _check(worker, shipped, f"{place}/{name}", newest=name == shipped.generation.increments[-1])
-        if cut:
-            moved -= cut
-            warnings.append(f"the last {cut} bytes of the shipped log were a write under way and were cut ({name})")
+    if target is None:
+        for name in shipped.generation.increments:
+            cut = _check(worker, shipped, f"{place}/{name}", newest=name == shipped.generation.increments[-1])
+            if cut:
+                sizes[name] -= cut
+                warnings.append(f"the last {cut} bytes of the shipped log were a write under way and were cut ({name})")
+    else:
+        shipped, sizes = _cut_back(worker, shipped, target, place)
+    write_manifest(worker, f"{place}/{log[1]}.manifest", shipped.generation.lines)
     at = _reached(worker, shipped, place)
     checked = time.monotonic()
 
@@ -98,21 +103,25 @@ def restore_log_beside(
             raise
         raise LogUnusable(shipped, error.found) from None
     held = sum(total(entry) for entry in snapshot.content["keys"].values())
-    if loaded["counted"] < held * FEWER:
+    if loaded["loaded"] < held * FEWER and (target is None or target.is_after(snapshot.content["recovery_point"])):
+        way = "recover with -e redis_restore_from=snapshot" if target is None else "take an earlier target"
         warnings.append(
-            f"the shipped log holds {loaded['counted']} keys, the snapshot before it held {held}; if somebody emptied "
-            "the server by mistake, recover with -e redis_restore_from=snapshot"
+            f"the shipped log holds {loaded['loaded']} keys, the snapshot before it held {held}; if somebody emptied "
+            f"the server by mistake, {way}"
         )
-    whole = f"{moved} bytes"
-    loaded["checks"] = [check("the shipped log was loaded whole", "redis", whole, whole), *loaded["checks"]]
+    wanted = [name for name, size in sizes.items() if size]
+    whole = check("files of the shipped log that were loaded", "redis", ", ".join(wanted), ", ".join(_loaded(worker)))
+    choice = "recover from the snapshot (-e redis_restore_from=snapshot)"
+    loaded["checks"] = [*require([whole], "PRC-608", "restore Redis", UNTOUCHED, choice), *loaded["checks"]]
     record = {
         **identity(worker, snapshot, "log"),
         "recovery_point": to_iso(at),
+        **(target.reached(at) if target else {}),
         **loaded,
-        "bytes": moved,
+        "bytes": sum(sizes.values()),
         "warnings": warnings,
     }
-    return finish(worker, snapshot, record, {"copy": copied - began, "check": checked - copied}, checked)
+    return finish(worker, snapshot, record, {"copy": copied - began, "check": checked - copied})
 
 
 def _copy(worker: VolumeWorker, snapshot: Snapshot, shipped: ShippedLog, name: str, place: str) -> int:
@@ -147,6 +156,24 @@ def _check(worker: VolumeWorker, shipped: ShippedLog, path: str, newest: bool) -
         raise damage
     worker.run(["truncate", "-s", str(whole), path])
     return size - whole
+
+
+def _cut_back(
+    worker: VolumeWorker, shipped: ShippedLog, target: Target, place: str
+) -> tuple[ShippedLog, dict[str, int]]:
+    """The copied log taken back to the target, and the bytes of each file that is left."""
+    try:
+        left = cut_back(worker, place, shipped.generation, target.choice.second, target.continues)
+    except ValueError as error:
+        raise LogUnusable(shipped, str(error)) from None
+    sizes = worker.bash('cd "$1"; shift; stat -c %s -- "$@"', place, *left.files).stdout.split()
+    return replace(shipped, generation=left), dict(zip(left.files, map(int, sizes)))
+
+
+def _loaded(worker: VolumeWorker) -> list[str]:
+    """Names of the files that the scratch server says it loaded, in that order; empty ones it passes by."""
+    script = "sed -En 's/.*DB loaded from (base|incr) file ([^ ]+): .*/\\2/p' \"$1\""
+    return worker.bash(script, SCRATCH_LOG).stdout.split()
 
 
 def _reached(worker: VolumeWorker, shipped: ShippedLog, place: str) -> int:

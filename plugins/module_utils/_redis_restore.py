@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -36,11 +37,27 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_server i
     START_SCRATCH,
     major,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
 
 # What was restored, kept beside the data it describes: a run that comes later, or in between, reads it there.
 RECORD = "platform3_restored.json"
 UNTOUCHED = "live data was not touched; what was restored beside it is not used"
+
+# The inputs that name the set's snapshot.
+SNAPSHOT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "set_path": {"type": "path", "required": True},
+    "artefact": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "path": {"type": "str", "required": True},
+            "bytes": {"type": "int", "required": True},
+            "sha256": {"type": "str", "required": True},
+        },
+    },
+    "content": {"type": "dict", "required": True},
+}
 
 # $1 the folder to restore into, $2 the note of how far the exchange got, $3 folder of the log, $4 name of the log.
 # The snapshot becomes the base of a log by this one line, and is loaded as such: the log need not be written anew.
@@ -51,19 +68,20 @@ mkdir -m 0700 "$1" "$1/$3"
 redis-server --version
 echo "file $4.1.base.rdb seq 1 type b" > "$1/$3/$4.manifest"
 """
-# After COUNT_SCRATCH; $7 COUNT_LUA, $8 DROP_LUA, then database and pattern in turn. A line of JSON for each round of
-# dropping, then the count of what is left.
+# Between START_SCRATCH and COUNT_SCRATCH; $8 DROP_LUA, then database and pattern in turn. A line of JSON a round.
 _DROP = f"""
-count=$7 drop=$8; shift 8
+( drop=$8; shift 8
 while [ $# -gt 0 ]; do
+  cursor=0
   until
-    dropped=$(redis-cli -e -s {SCRATCH_SOCKET} EVAL "$drop" 0 "$1" "$2") || {{ echo "$dropped" >&2; exit 1; }}
+    dropped=$(redis-cli -e -s {SCRATCH_SOCKET} EVAL "$drop" 0 "$1" "$2" "$cursor") || {{ echo "$dropped" >&2; exit 1; }}
     echo "$dropped"
-    [[ $dropped == *'"left":0'[,}}]* ]]
+    [[ $dropped =~ '"cursor":"'([0-9]+)'"' ]] || {{ echo "no cursor: $dropped" >&2; exit 1; }}
+    cursor=${{BASH_REMATCH[1]}}
+    [ "$cursor" = 0 ]
   do :; done
   shift 2
-done
-redis-cli -e -s {SCRATCH_SOCKET} EVAL "$count" 0
+done )
 """
 # $1 folder, $2 folder of the log, $3 name of the log; the record on stdin. The base was loaded whole by the server
 # itself; what the server added to it is checked once it has ended.
@@ -113,18 +131,32 @@ def cannot_restore(snapshot: Snapshot, code: str, found: str, next_step: str) ->
     return RecoveryError(code, f"restore Redis from {snapshot.path}", found, UNTOUCHED, next_step)
 
 
+def snapshot_of(parameters: Mapping[str, Any]) -> Snapshot:
+    """The snapshot that the inputs name; RecoveryError PRC-604 where its path leaves the backup set."""
+    artefact = parameters["artefact"]
+    root = os.path.realpath(parameters["set_path"])
+    path = os.path.realpath(os.path.join(root, artefact["path"]))
+    snapshot = Snapshot(path, artefact["bytes"], artefact["sha256"], parameters["content"])
+    if not path.startswith(root + os.sep) or not os.path.isfile(path):
+        raise cannot_restore(
+            snapshot, "PRC-604", "it is no file of the backup set", "choose another backup set (recovery_backup_set)"
+        )
+    return snapshot
+
+
 def restore_beside(
     worker: VolumeWorker,
     snapshot: Snapshot,
     patterns: Sequence[Mapping[str, Any]],
     warnings: Sequence[str],
     progress: Progress,
+    reached: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make restore-<recovery_id>/ whole from the snapshot, and leave it marked; what a half run left is done again.
 
     Gives the record of it: recovery_id, log (name of the life that begins here, for the shipper), sha256, source,
-    recovery_point, keys (expected from now on), dropped, checks, bytes, warnings, parts (seconds). warnings: what is
-    known already that the report must say.
+    recovery_point, keys (expected from now on), dropped, checks, bytes, warnings, parts (seconds), restored_at (for the
+    shipper too), and reached as it is given, of a target. warnings: what is known already that the report must say.
     """
     began = time.monotonic()
     folder, log = prepare(worker, snapshot)
@@ -137,11 +169,12 @@ def restore_beside(
     record = {
         **identity(worker, snapshot, "snapshot"),
         "recovery_point": snapshot.content["recovery_point"],
+        **({"reached": dict(reached)} if reached else {}),
         **loaded,
         "bytes": snapshot.bytes,
         "warnings": list(warnings),
     }
-    return finish(worker, snapshot, record, {"copy": copied - began}, copied)
+    return finish(worker, snapshot, record, {"copy": copied - began})
 
 
 def identity(worker: VolumeWorker, snapshot: Snapshot, source: str) -> dict[str, Any]:
@@ -166,46 +199,51 @@ def load(
     patterns: Sequence[Mapping[str, Any]],
     wanted: Mapping[str, Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    """Load what lies in the restore folder in a scratch server, count, drop what is stale by nature.
+    """Load what lies in the restore folder in a scratch server, drop what is stale by nature, count what is left.
 
-    wanted: the keys that must be there; None where nobody counted before. Gives keys (expected from now on), dropped
-    and checks of a record, and counted, the number of keys before any was dropped.
+    wanted: the keys that must be there with those that are dropped; None where nobody counted before, then they are
+    counted first. Gives keys (expected from now on), dropped and checks of a record, loaded, the number of keys before
+    any was dropped, and parts, the seconds of loading and of comparing.
     """
+    began = time.monotonic()
     scratch = [f"{ROOT}/restore-{worker.fence.recovery_id}", snapshot.settings["dbfilename"]]
     scratch += [snapshot.settings[name] for name in ("databases", "appenddirname", "appendfilename")]
+    _scratch(worker, snapshot, START_SCRATCH, [*scratch, "yes"])
+    loaded = time.monotonic()
     pairs = [text for one in patterns for text in (str(one["db"]), str(one["pattern"]))]
-    script = START_SCRATCH + COUNT_SCRATCH + (_DROP if pairs else "")
-    first, *rounds = _scratch(worker, snapshot, script, [*scratch, "yes", COUNT_LUA, DROP_LUA, *pairs]).splitlines()
-    counted = parse_count(first)[1]
-    expected: Count = {name: dict(entry) for name, entry in (counted if wanted is None else wanted).items()}
-    checks = _compare(snapshot, expected, first)
+    script = (COUNT_SCRATCH if wanted is None else "") + _DROP + COUNT_SCRATCH
+    arguments = [*scratch, "yes", COUNT_LUA, DROP_LUA, *pairs]
+    *rounds, last = _scratch(worker, snapshot, script, arguments).splitlines()
+    if wanted is None:
+        wanted = parse_count(rounds.pop(0))[1]
     dropped: Count = {}
-    if pairs:
-        for line in rounds[:-1]:
-            dropped = add(dropped, parse_count(line)[1])
-        expected = subtract(expected, dropped)
-        checks = _compare(snapshot, expected, rounds[-1])
+    for line in rounds:
+        dropped = add(dropped, parse_count(line)[1])
+    expected = subtract(wanted, dropped)
     return {
         "keys": coarsen(expected),
         "dropped": {name: total(entry) for name, entry in dropped.items()},
-        "checks": checks,
-        "counted": sum(total(entry) for entry in counted.values()),
+        "checks": _compare(snapshot, expected, last),
+        "loaded": sum(total(entry) for count in (parse_count(last)[1], dropped) for entry in count.values()),
+        "parts": {"load": loaded - began, "compare": time.monotonic() - loaded},
     }
 
 
 def finish(
-    worker: VolumeWorker, snapshot: Snapshot, record: dict[str, Any], parts: dict[str, float], began: float
+    worker: VolumeWorker, snapshot: Snapshot, record: dict[str, Any], parts: Mapping[str, float]
 ) -> dict[str, Any]:
     """End the scratch server, see that its log is whole, leave record beside the data and mark it as restored.
 
-    began: monotonic time at which loading began. Gives the record with the seconds of its parts.
+    parts: seconds of what was done before the record's own. Gives the record with the seconds of all parts.
     """
+    began = time.monotonic()
     log = [snapshot.settings["appenddirname"], snapshot.settings["appendfilename"]]
-    loaded = time.monotonic()
     folder = f"{ROOT}/restore-{worker.fence.recovery_id}"
+    # What the life that begins here writes itself is later than this.
+    record = {"restored_at": to_iso(time.time()), **record}
     _scratch(worker, snapshot, _FINISH, [folder, *log], stdin=json.dumps(record))
     worker.mark_restored()
-    seconds = {**parts, "load": loaded - began, "finish": time.monotonic() - loaded}
+    seconds = {**parts, **record["parts"], "finish": time.monotonic() - began}
     return {**record, "parts": {name: round(value, 3) for name, value in seconds.items()}}
 
 

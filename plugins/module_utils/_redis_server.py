@@ -30,17 +30,25 @@ SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
 # $1 folder, $2 file name of an RDB in it, $3 number of databases, $4 appenddirname, $5 appendfilename,
 # $6 whether to serve that append-only log (yes), or the RDB (no).
 # Returns once every key is loaded; whatever the RDB's defect is, it is the last line of the server's log.
-START_SCRATCH = f"""
-redis-server --port 0 --unixsocket {SCRATCH_SOCKET} --dir "$1" --dbfilename "$2" --databases "$3" \
+_START = f"""
+redis-server --port 0 --unixsocket @SOCKET@ --dir "$1" --dbfilename "$2" --databases "$3" \
   --appendonly "$6" --save '' --appenddirname "$4" --appendfilename "$5" --aof-timestamp-enabled yes \
   --aof-load-truncated no \
   >{SCRATCH_LOG} 2>&1 </dev/null &
 pid=$!
-until [ "$(redis-cli -s {SCRATCH_SOCKET} PING 2>/dev/null)" = PONG ]; do
+until [ "$(redis-cli -s @SOCKET@ PING 2>/dev/null)" = PONG ]; do
   kill -0 $pid 2>/dev/null || {{ tail -n 5 {SCRATCH_LOG} | tr '\\n' ' ' >&2; exit 1; }}
   sleep 0.02
 done
 """
+
+
+def start_scratch_at(socket: str) -> str:
+    """The script that starts a scratch server which listens there, in the container's own file system."""
+    return _START.replace("@SOCKET@", socket)
+
+
+START_SCRATCH = start_scratch_at(SCRATCH_SOCKET)
 # $7 COUNT_LUA; the answer is one line of JSON on stdout.
 COUNT_SCRATCH = f"""
 redis-cli -e -s {SCRATCH_SOCKET} EVAL "$7" 0
@@ -56,8 +64,13 @@ class Server:
     user: str
     password: str
 
-    def connect(self, timeout_seconds: float = 10.0) -> redis.Redis:
-        """A client that tries once and answers text; the connection itself is made by its first command."""
+    def connect(
+        self, timeout_seconds: float = 10.0, anonymous: bool = False, db: int = 0, text: bool = True
+    ) -> redis.Redis:
+        """A client that tries once; the connection itself is made by its first command.
+
+        anonymous: without user and password; text: whether it answers text, or bytes.
+        """
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -65,11 +78,12 @@ class Server:
         return redis.Redis(
             host=self.host,
             port=self.port,
-            username=self.user,
-            password=self.password,
+            username=None if anonymous else self.user,
+            password=None if anonymous else self.password,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=min(timeout_seconds, 2.0),
-            decode_responses=True,
+            db=db,
+            decode_responses=text,
             retry=Retry(NoBackoff(), 0),
         )
 

@@ -36,6 +36,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._objectives imp
     recovery_point,
     recovery_times,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import undone_of
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, span, to_iso
 
 SCHEMA_VERSION = 1
@@ -82,13 +83,15 @@ def build(history: History, facts: Mapping[str, Any]) -> Report:
     scenario = facts.get("scenario")
     components = list(facts.get("components") or ALL_COMPONENTS)
     incident_at = _instant(facts.get("incident_at"), issues)
+    # What a point in time undoes is wanted: what each datastore falls short of it is lost.
+    measured_from = _instant(facts.get("target_time"), issues) or incident_at
     objectives = facts.get("objectives") or {}
     try:
         rto = recovery_times(history, objectives, components)
-        rpo = recovery_losses(history, objectives, incident_at)
+        rpo = recovery_losses(history, objectives, measured_from)
     except RecoveryError as error:
         issues.append(_issue("error", error.found, component="recovery", error=error.as_dict()))
-        rto, rpo = recovery_times(history, {}, components), recovery_losses(history, {}, incident_at)
+        rto, rpo = recovery_times(history, {}, components), recovery_losses(history, {}, measured_from)
     checks = collect_checks(history)
     states = _states(history, components)
     issues += collect_issues(history, components, states, rto, rpo, list(facts.get("damaged_lines") or []))
@@ -117,6 +120,7 @@ def build(history: History, facts: Mapping[str, Any]) -> Report:
         "runs": _runs(history),
         "steps": [_step(history, step) for step in history.steps],
         "measurements": _measurements(history),
+        "undone": undone_of(history, scenario),
         "evidence": _evidence(history, facts),
         "next_steps": [],
         "lessons": [],
@@ -154,7 +158,17 @@ def _evidence(history: History, facts: Mapping[str, Any]) -> dict[str, Any]:
     for step in latest_steps(history):
         if step.outcome == "ok" and isinstance(step.result.get("evidence"), Mapping):
             evidence.setdefault(step.component, {}).update(step.result["evidence"])
+    if facts.get("target_time"):
+        evidence["point_in_time"] = _point_in_time(history, str(facts["target_time"]))
     return {**evidence, "journal": facts.get("journal") or {}}
+
+
+def _point_in_time(history: History, asked: str) -> dict[str, Any]:
+    """The instant that was asked for, the newest that each datastore holds, and how far these are apart."""
+    reached = {name: recovery_point(history, name) for name in DATASTORES}
+    instants = [parse_iso(point) for point in reached.values() if point]
+    apart = round(max(instants) - min(instants), 3) if len(instants) > 1 else None
+    return {"asked": asked, "reached": {name: point for name, point in reached.items() if point}, "skew_seconds": apart}
 
 
 def outcome(states: Mapping[str, str], checks: Sequence[Mapping[str, Any]], issues: Sequence[Issue]) -> str:
@@ -353,7 +367,9 @@ def _objective_issues(rto: Mapping[str, Mapping[str, Any]], rpo: Mapping[str, Ma
             issues.append(_issue("warning", message, component=name))
     for name, loss in rpo.items():
         if loss["verdict"] == "missed":
-            message = f"data loss of {label(name)} {span(loss['seconds'])}, allowed {span(loss['target_seconds'])}"
+            message = (
+                f"data loss of {label(name)} up to {span(loss['seconds'])}, allowed {span(loss['target_seconds'])}"
+            )
             issues.append(_issue("warning", message, component=HELD_BY[name]))
     return issues
 
@@ -436,6 +452,8 @@ def _next_steps(report: Report) -> list[str]:
     advice = [issue["next_step"] for issue in report["issues"] if issue["severity"] == "error" and issue["next_step"]]
     identity = f"-e recovery_id={report['recovery_id']} -e recovery_confirm={report['environment']}"
     if report["outcome"] == "success":
+        if report["scenario"] == "point_in_time":
+            advice += ["see that the full backup that follows is complete: sets of what was undone are refused"]
         if any(component["quarantined"] for component in report["components"]):
             advice += [
                 "the data from before is in quarantine; once nobody needs it, free its space: "
@@ -460,7 +478,9 @@ def _lessons(report: Report) -> list[str]:
         )
     if len(report["runs"]) > 1:
         lessons.append(f"It took {len(report['runs'])} runs; the time between them is part of every figure.")
-    unmeasured = [label(name) for name, loss in report["rpo"].items() if loss["verdict"] == "not_measured"]
+    there = {component["name"] for component in report["components"]}
+    losses = [(name, loss["verdict"]) for name, loss in report["rpo"].items() if HELD_BY[name] in there]
+    unmeasured = [label(name) for name, verdict in losses if verdict == "not_measured"]
     if unmeasured:
         lessons.append(f"Data loss was not measured for: {', '.join(unmeasured)}.")
     return lessons

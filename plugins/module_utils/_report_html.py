@@ -11,12 +11,21 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._report import SCENARIOS, Report, label
-from ansible_collections.platform3.recovery.plugins.module_utils._report_text import check_count, flat_rows
+from ansible_collections.platform3.recovery.plugins.module_utils._report_text import check_count, flat_rows, verdict
 from ansible_collections.platform3.recovery.plugins.module_utils._report_timeline import timeline
+from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import (
+    NOT_MADE,
+    amount_rows,
+    first_rows_note,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short, span
 
 _HEADLINES = {
-    "success": ("✓", "Recovered and proven", "Everything is verified, a trade was read back, customers are in."),
+    "success": (
+        "✓",
+        "Recovered and proven",
+        "All that was asked for is verified, a trade was read back, customers are in.",
+    ),
     "partial": ("!", "Partly recovered", "At least one datastore is verified; the platform as a whole is not proven."),
     "failed": ("✕", "Not recovered", "No datastore is verified. “Next steps” lists what to do."),
 }
@@ -88,6 +97,7 @@ def page(report: Report) -> str:
     sections = [
         ("Recovery time", _rto(report)),
         ("Data loss", _rpo(report)),
+        ("Undone by the cut", _undone(report["undone"])),
         ("Course of the recovery", timeline(report)),
         ("Issues", _issues(report)),
         ("Next steps", _list(report["next_steps"], "ol")),
@@ -197,11 +207,12 @@ def _figures(report: Report) -> list[tuple[str, str]]:
     target = span(report["rto"]["complete_system"]["target_seconds"])
     trade, down = timing["first_trade_seconds"], report["downtime_seconds"]
     losses = [loss["seconds"] for loss in report["rpo"].values() if loss["seconds"] is not None]
+    partial = report["scenario"] == "partial"
     out = "customers are not in" if timing["opened_seconds"] is None else "downtime not measured"
     return [
         (span(trade), "no trade was read back" if trade is None else f"to the first trade, target {target}"),
-        (span(down), out if down is None else "downtime for customers"),
-        (span(max(losses, default=None)), "worst data loss" if losses else "data loss not measured"),
+        (span(down), out if down is None else f"downtime {'of some services' if partial else 'for customers'}"),
+        (span(max(losses, default=None)), "data loss at most" if losses else "data loss not measured"),
         (check_count(report).replace(" of ", "/").replace(" good", ""), "checks good"),
     ]
 
@@ -216,7 +227,7 @@ def _rto(report: Report) -> str:
             ("number", span(time["target_seconds"])),
             ("number", span(time["maximum_seconds"])),
             _gauge(time),
-            _tag(time["verdict"]),
+            _tag(verdict(report, name, time)),
         )
         for name, time in report["rto"].items()
     ]
@@ -252,14 +263,51 @@ def _rpo(report: Report) -> str:
             ("number", span(loss["seconds"])),
             ("number", span(loss["target_seconds"])),
             ("name", escape(short(loss["recovery_point"]))),
-            _tag(loss["verdict"]),
+            _tag(verdict(report, name, loss)),
         )
         for name, loss in report["rpo"].items()
     ]
     note = "The time of the incident is not known, so the loss could not be measured."
-    if report["incident_at"]:
-        note = f"Lost is the time from the recovery point to the incident ({escape(short(report['incident_at']))})."
-    return _table(["Data", ("number", "Lost"), ("number", "Allowed"), "Recovery point", "Verdict"], rows) + _note(note)
+    asked = (report["evidence"].get("point_in_time") or {}).get("asked")
+    if asked:
+        note = f"Lost is what lies between the recovery point and the instant asked for ({escape(short(asked))})."
+    elif report["incident_at"]:
+        at = escape(short(report["incident_at"]))
+        note = f"Lost is at most what was written between the recovery point and the incident ({at} at the latest)."
+    return _table(
+        ["Data", ("number", "Lost at most"), ("number", "Allowed"), "Recovery point", "Verdict"], rows
+    ) + _note(note)
+
+
+def _undone(listings: Sequence[Mapping[str, Any]] | None) -> str:
+    """The loss statement of a recovery to a point in time: a row a kind, then the first rows of each."""
+    if listings is None:
+        return ""
+    if not listings:
+        return f"<p>{NOT_MADE}</p>\n"
+    rows = [
+        (escape(kind), ("number", escape(count)), ("number", escape(total)), f"<code>{escape(where)}</code>")
+        for kind, count, total, where in amount_rows(listings)
+    ]
+    text = _table(["What", ("number", "Undone"), ("number", "Amount"), "File, or why it is not known"], rows)
+    for one in listings:
+        if one["first"]:
+            names = list(one["first"][0])[1:]
+            shown = [[_listed(name, str(row[name])) for name in names] for row in one["first"]]
+            text += f"<h3>{escape(str(one['kind']).capitalize())}</h3>"
+            text += _table([escape(name.capitalize()) for name in names], shown)
+            text += _note(first_rows_note(one)) if first_rows_note(one) else ""
+    return text + _note(
+        "What was committed behind the point and is not in the recovered data, from the data in quarantine. "
+        "Market data is not listed."
+    )
+
+
+def _listed(name: str, value: str) -> str | tuple[str, str]:
+    """A cell of the loss statement: times and numbers stay on one line, a digest or details may not have the room."""
+    if name == "details" or len(value) > 30:
+        return escape(value)
+    return ("number" if name == "amount" else "name", escape(value))
 
 
 def _issues(report: Report) -> str:

@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import HELD_BY
 from ansible_collections.platform3.recovery.plugins.module_utils._report import SCENARIOS, Report, label
+from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import (
+    NOT_MADE,
+    amount_rows,
+    card_value,
+    first_rows_note,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short, span
 
 CARD_WIDTH = 100
@@ -28,7 +34,8 @@ def card(report: Report, shown_path: str = "") -> list[str]:
     asked = {one["name"]: one for one in report["components"]}
     lines = [f"== {HEADLINES[report['outcome']]} ==".ljust(CARD_WIDTH, "=")]
     lines += _row("recovery", f"{report['recovery_id']}, {name} of {report['environment']}{incident}")
-    lines += _row("backup set", f"{report['backup_set'] or 'none'}; {_downtime(report)}")
+    fetched = ", fetched from the second copy" if report["evidence"].get("second_copy") else ""
+    lines += _row("backup set", f"{report['backup_set'] or 'none'}{fetched}; {_downtime(report)}")
     for key in ("complete_system", *DATASTORES, "app_services"):
         if key in asked or (key == "complete_system" and "app_services" in asked):
             time = report["rto"][key]
@@ -37,6 +44,8 @@ def card(report: Report, shown_path: str = "") -> list[str]:
     slowest = report["timing"]["slowest_step"]
     slow = f"; slowest: {slowest['phase']} {slowest['component']} {span(slowest['seconds'])}" if slowest else ""
     lines += _row("checks", f"{check_count(report)}{slow}")
+    if report["undone"] is not None:
+        lines += _to_copy("undone", card_value(report["undone"], shown_path))
     for issue in [one for one in report["issues"] if one["severity"] == "error"][:2]:
         lines += _row("error", f"{issue['code'] + ' ' if issue['code'] else ''}{issue['message']}")
     for advice in dict.fromkeys(report["next_steps"][:1] + report["next_steps"][-1:]):
@@ -66,9 +75,17 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return str(row["verdict"]).replace("_", " ")
 
 
+def verdict(report: Report, name: str, row: Mapping[str, Any]) -> str:
+    """The verdict on a component or type of data, in words; what a partial recovery did not touch was left alone."""
+    there = {one["name"] for one in report["components"]}
+    untouched = name != "complete_system" and HELD_BY.get(name, name) not in there
+    return "left alone" if report["scenario"] == "partial" and untouched else _verdict(row)
+
+
 def _downtime(report: Report) -> str:
     if report["downtime_seconds"] is not None:
-        return f"customers were out for {span(report['downtime_seconds'])}"
+        without = "some services were away" if report["scenario"] == "partial" else "customers were out"
+        return f"{without} for {span(report['downtime_seconds'])}"
     return "customers are in" if report["timing"]["opened_seconds"] is not None else "customers are not in"
 
 
@@ -85,7 +102,7 @@ def _beside(report: Report, name: str, component: Mapping[str, Any] | None) -> s
     lost = ""
     if losses:
         worst = max((loss for loss, _key in losses), key=lambda loss: loss["seconds"] / (loss["target_seconds"] or 1))
-        lost = f", lost {span(worst['seconds'])} of {span(worst['target_seconds'])}, {_verdict(worst)}"
+        lost = f", lost at most {span(worst['seconds'])} of {span(worst['target_seconds'])}, {_verdict(worst)}"
     return str(component["state"]).replace("_", " ") + lost
 
 
@@ -124,17 +141,19 @@ def markdown(report: Report) -> str:
     ]
     for key, time in report["rto"].items():
         limits = f"{span(time['target_seconds'])} | {span(time['maximum_seconds'])}"
-        lines.append(f"| {label(key)} | {span(time['seconds'])} | {limits} | {time['verdict'].replace('_', ' ')} |")
+        lines.append(f"| {label(key)} | {span(time['seconds'])} | {limits} | {verdict(report, key, time)} |")
     lines += [
         "",
         "## Data loss",
         "",
-        "| data | lost | allowed | recovery point | verdict |",
+        "| data | lost at most | allowed | recovery point | verdict |",
         "| --- | --- | --- | --- | --- |",
     ]
     for key, loss in report["rpo"].items():
         amount = f"{span(loss['seconds'])} | {span(loss['target_seconds'])} | {short(loss['recovery_point'])}"
-        lines.append(f"| {label(key)} | {amount} | {loss['verdict'].replace('_', ' ')} |")
+        lines.append(f"| {label(key)} | {amount} | {verdict(report, key, loss)} |")
+    if report["undone"] is not None:
+        lines += _undone(report["undone"])
     lines += [
         "",
         "## Course of events",
@@ -172,6 +191,23 @@ def markdown(report: Report) -> str:
     lines += ["- (to be added by the people who were there)", "", "## Evidence", "", "| | |", "| --- | --- |"]
     lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in flat_rows(report["evidence"])]
     return "\n".join(lines) + "\n"
+
+
+def _undone(listings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The loss statement: a row a kind, then the first rows of each."""
+    lines = ["", "## Undone by the cut", ""]
+    if not listings:
+        return [*lines, NOT_MADE]
+    lines += ["| what | undone | amount | file |", "| --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(map(_cell, row))} |" for row in amount_rows(listings)]
+    for one in listings:
+        if one["first"]:
+            names = list(one["first"][0])[1:]
+            lines += ["", f"### {_cell(one['kind']).capitalize()}", "", f"| {' | '.join(names)} |"]
+            lines += [f"| {' | '.join('---' for _ in names)} |"]
+            lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in one["first"]]
+            lines += ["", first_rows_note(one)] if first_rows_note(one) else []
+    return lines
 
 
 def _worst_loss(report: Report) -> str:

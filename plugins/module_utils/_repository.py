@@ -29,19 +29,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
     look_without_volume,
     one_shot_mounts,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SETS_ARGUMENTS
 
 # The inputs of what works on the whole store; documented in doc_fragments/store.py.
 STORE_ARGUMENTS: dict[str, dict[str, Any]] = {
     **COMPOSE_ARGUMENTS,
-    "store_path": {"type": "path", "required": True},
-    "state_path": {"type": "path", "required": True},
-    "environment_id": {"type": "str", "required": True},
-    "trusted_signers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}},
-    },
+    **SETS_ARGUMENTS,
     "service": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "stanza": {"type": "str", "required": True},

@@ -9,6 +9,7 @@ Nothing is read here: a caller hands in what lies in the store, and a function t
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,25 +18,59 @@ from typing import Callable
 from ansible_collections.platform3.recovery.plugins.module_utils import _chains
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Manifest, set_instant
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
 LATEST = "latest"
 NEAREST = 3
 
 
-@dataclass(frozen=True)
 class Found:
-    """One set of the store. manifest: parsed, or None where it cannot be read; wrong: then why."""
+    """One set of the store. manifest: parsed, or None where it cannot be read; wrong: then why.
 
-    set_id: str
-    manifest: Manifest | None
-    wrong: str = ""
+    read: gives both, once one of them is asked for; sequence: the manifest's, where it is known without reading it.
+    """
+
+    def __init__(
+        self,
+        set_id: str,
+        read: Callable[[], tuple[Manifest | None, str]],
+        sequence: int | None = None,
+    ) -> None:
+        self.set_id = set_id
+        self._read = read
+        self._sequence = sequence
+
+    @functools.cached_property
+    def _content(self) -> tuple[Manifest | None, str]:
+        manifest, wrong = self._read()
+        if manifest and self._sequence not in (None, manifest["sequence"]):
+            return None, f"its sequence number is {manifest['sequence']}, and {self._sequence} at its end"
+        return manifest, wrong
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it holds."""
+        return self._content[0]
+
+    @property
+    def wrong(self) -> str:
+        """Why it cannot be read, "" where it can."""
+        return self._content[1]
+
+    @property
+    def sequence(self) -> int | None:
+        """Its number, which orders the sets; None where the manifest cannot be read."""
+        if self._sequence is None and self.manifest:
+            return int(self.manifest["sequence"])
+        return self._sequence
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a set must fit. backup_set: `latest` or an id; versions: component -> version found on its host.
 
-    components: those that the recovery brings back.
+    components: those that the recovery brings back; not_after: seconds since 1970 that the set was finished at the
+    latest (None: at any time).
     """
 
     backup_set: str
@@ -43,6 +78,7 @@ class Wanted:
     environment_id: str
     components: Sequence[str]
     versions: Mapping[str, str]
+    not_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +95,7 @@ def newest_first(sets: Iterable[Found]) -> list[Found]:
     known = 0
     ranked = []
     for one in ordered:
-        known = one.manifest["sequence"] if one.manifest else known
+        known = known if one.sequence is None else one.sequence
         ranked.append((known, one.set_id, one))
     return [one for _sequence, _id, one in sorted(ranked, key=lambda row: row[:2], reverse=True)]
 
@@ -170,6 +206,8 @@ def problem(found: Found, wanted: Wanted) -> str | None:
             f"it belongs to environment {manifest['environment']} ({manifest['environment_id']}),"
             f" not to {wanted.environment} ({wanted.environment_id})"
         )
+    if wanted.not_after is not None and parse_iso(manifest["finished_at"]) > wanted.not_after:
+        return f"it was finished at {manifest['finished_at']}, after {to_iso(wanted.not_after)}"
     missing = [name for name in wanted.components if name not in manifest["components"]]
     if missing:
         return f"it does not hold {', '.join(missing)}"

@@ -23,6 +23,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import e
 
 FILE_NAME = "sets.jsonl"
 STATES = ("verified", "tested", "condemned")
+# Who condemns for damage in this store; a copy elsewhere may be sound.
+VERIFICATION = "verify_backups"
 # So that a signature of a line is none of a manifest, and the other way round.
 _DOMAIN = b"platform3 state of a backup set\n"
 _FIELDS = ("set", "state", "at", "by", "reason", "signature")

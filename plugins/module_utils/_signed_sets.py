@@ -33,17 +33,37 @@ from ansible_collections.platform3.recovery.plugins.module_utils._selection impo
     choose,
 )
 
+# The inputs by which sets are found and believed; documented in doc_fragments/store.py.
+SETS_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "store_path": {"type": "path", "required": True},
+    "state_path": {"type": "path", "required": True},
+    "environment_id": {"type": "str", "required": True},
+    "trusted_signers": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}},
+    },
+}
+
 
 class SignedSets:
     """Sets of a store, newest first, and who signed which. check: whether signatures are looked at.
 
-    state_path: the state folder, where sets that are condemned shall not be believed either.
+    state_path: the state folder, where sets that are condemned shall not be believed either. elsewhere: the store is a
+    copy, so that damage which verification found in the other one says nothing of it.
     """
 
     def __init__(
-        self, store: str, trusted: list[dict[str, str]], check: bool = True, state_path: str | None = None
+        self,
+        store: str,
+        trusted: list[dict[str, str]],
+        check: bool = True,
+        state_path: str | None = None,
+        elsewhere: bool = False,
     ) -> None:
         self._store = store
+        self._elsewhere = elsewhere
         self._states = _set_states.lines_of(state_path) if state_path else []
         self._check = check
         self._signers = _signing.allowed_signers(trusted)
@@ -56,9 +76,22 @@ class SignedSets:
         if not self._check:
             return None
         if one.set_id not in self._problems:
-            condemned = _set_states.condemned_reason(_set_states.state_of(self._states, one.set_id, self._signers))
-            self._problems[one.set_id] = condemned or self._look(one)
+            self._problems[one.set_id] = self._condemned(one.set_id) or self._look(one)
         return self._problems[one.set_id]
+
+    def _condemned(self, set_id: str) -> str | None:
+        if self._elsewhere and self.damage(set_id) is not None:
+            return None
+        return _set_states.condemned_reason(self._state(set_id))
+
+    def damage(self, set_id: str) -> str | None:
+        """What verification condemned a set for; None where it did not, or where somebody else condemned it."""
+        known = self._state(set_id)
+        found = known is not None and known.state == "condemned" and known.by == _set_states.VERIFICATION
+        return known.reason if known is not None and found else None
+
+    def _state(self, set_id: str) -> _set_states.SetState | None:
+        return _set_states.state_of(self._states, set_id, self._signers)
 
     def _look(self, one: Found) -> str | None:
         try:

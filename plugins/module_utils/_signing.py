@@ -8,13 +8,12 @@ How to check one by hand stands in docs/backup_manifest.md.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._memory_file import in_memory, path_of
+from ansible_collections.platform3.recovery.plugins.module_utils._memory_file import in_memory, path_of, run_tool, said
 
 NAMESPACE = "platform3-backup"
 TIMEOUT_SECONDS = 30
@@ -113,30 +112,18 @@ def _bad_signature(said: str) -> RecoveryError:
 def _ssh_keygen(
     arguments: Sequence[str], data: bytes, descriptors: Sequence[int]
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ssh-keygen with data on stdin; PRC-224 where it is not installed or hangs (it would ask a passphrase)."""
-    try:
-        return subprocess.run(
-            ["ssh-keygen", *arguments],
-            input=data,
-            capture_output=True,
-            pass_fds=descriptors,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        found = "not installed" if isinstance(error, FileNotFoundError) else f"hanging for {TIMEOUT_SECONDS} s"
-        raise RecoveryError(
-            "PRC-224",
-            "check a signature with ssh-keygen",
-            f"ssh-keygen is {found} on this host",
-            "nothing was changed",
-            "install openssh-client (8.2 or newer) on the host in group backup_store",
-        ) from None
+    return run_tool(["ssh-keygen", *arguments], data, descriptors, TIMEOUT_SECONDS, _unusable)
+
+
+def _unusable(found: str) -> RecoveryError:
+    return RecoveryError(
+        "PRC-224",
+        "check a signature with ssh-keygen",
+        f"ssh-keygen is {found} on this host",
+        "nothing was changed",
+        "install openssh-client (8.2 or newer) on the host in group backup_store",
+    )
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    # The first line names the cause; the path of our descriptor in it says nothing to anybody.
-    return re.sub(r"/proc/self/fd/\d+", "the file", lines[0]) if lines else f"exit status {done.returncode}"
+    return said(done.stderr or done.stdout, done.returncode)

@@ -154,3 +154,13 @@ def parse_stats(text: str) -> list[dict[str, str]]:
         ({"name": row["Name"], "cpu": row["CPUPerc"], "memory": row["MemUsage"].split(" / ")[0]} for row in rows),
         key=lambda row: row["name"],
     )
+
+
+def probe_warnings(probes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is to be said of services that should have gone on serving; nothing of those that always answered well."""
+    return [
+        f"{name} was left alone and was not well in {one['asked'] - one['well']} of {one['asked']} probes, for up to "
+        f"{one['longest_seconds']:.1f} s"
+        for name, one in probes.items()
+        if one["well"] < one["asked"]
+    ]

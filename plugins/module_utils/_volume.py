@@ -53,7 +53,8 @@ class VolumeWorker:
 
     component: for its name and label; volume: the engine's name of the volume; image: the datastore's own image;
     environment_id: for the label; mounts: further `--mount`/`-v` values ("source:target:ro");
-    network: an engine network, "none" by default.
+    network: an engine network, "none" by default; cpu_shares: its weight where processors are short (a container has
+    1024).
     """
 
     component: str
@@ -65,6 +66,7 @@ class VolumeWorker:
     network: str = "none"
     environment: dict[str, str] = field(default_factory=dict)
     shared_memory: str = "256m"
+    cpu_shares: int = 1024
 
     @property
     def name(self) -> str:
@@ -81,7 +83,8 @@ class VolumeWorker:
         arguments += ["--env", f"FENCE_EPOCH={self.fence.epoch}", "--env", f"LIFETIME={LIFETIME_SECONDS}"]
         for key, value in self.environment.items():
             arguments += ["--env", f"{key}={value}"]
-        arguments += ["--shm-size", self.shared_memory, "--volume", f"{self.volume}:{ROOT}"]
+        arguments += ["--shm-size", self.shared_memory, "--cpu-shares", str(self.cpu_shares)]
+        arguments += ["--volume", f"{self.volume}:{ROOT}"]
         for mount in self.mounts:
             arguments += ["--volume", mount]
         try:

@@ -142,6 +142,11 @@ def archived_segments(names: Mapping[str, tuple[int, float]]) -> dict[str, WalFi
     return found
 
 
+def archived_names(names: Iterable[str]) -> dict[str, str]:
+    """The base name in the archive of each segment."""
+    return {match.group(1): name for name in names if (match := _ARCHIVED.fullmatch(name))}
+
+
 def streamed_segments(files: Iterable[StreamFile]) -> dict[str, WalFile]:
     """The segments that the streams hold, a whole one before a partial one, the longer partial before the shorter."""
     found: dict[str, WalFile] = {}
@@ -182,7 +187,8 @@ def plan_wal(
         if entry is None:
             problems.append(f"{name} is missing")
             continue
-        problem = _problem(entry, number < max(last, needed), segment_bytes)
+        in_the_middle = number < needed or (number < last and not _forked_behind(spans, name, segment_bytes))
+        problem = _problem(entry, in_the_middle, segment_bytes)
         if problem:
             problems.append(f"{name} {problem}")
         files.append(entry)
@@ -199,6 +205,16 @@ def _covers(span: Span, number: int, segment_bytes: int) -> bool:
     """Whether a timeline may have a segment of this number: from the one it begins in to the one it ends in."""
     ends_in = number if span.end is None else (span.end - 1) // segment_bytes
     return span.begin // segment_bytes <= number <= ends_in
+
+
+def _forked_behind(spans: Sequence[Span], name: str, segment_bytes: int) -> bool:
+    """Whether the next timeline of the chain begins right behind a segment.
+
+    Then the server was lost after it had ended the segment and before the stream gave the file its name: the recovery
+    that made the next timeline read it to its end, part as it is called.
+    """
+    segment = parse_segment(name, segment_bytes)
+    return any(one.timeline == segment.timeline and one.end == (segment.number + 1) * segment_bytes for one in spans)
 
 
 def _last_number(spans: Sequence[Span], held: set[Segment], segment_bytes: int) -> int:

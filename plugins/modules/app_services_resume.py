@@ -10,37 +10,29 @@ short_description: Start the application services tier by tier, closed to custom
 description:
   - Closes the platform to its customers, tells the gateway the recovery's epoch, then starts the tiers in order, and
     waits until the gateway's own C(/health), polled each 100 ms, says that every service is well.
-  - Proves in the end that a customer is turned away with 503.
+  - Proves in the end that a customer is turned away with 503, or let in where the platform was not closed.
 version_added: 0.1.0
 author:
   - Platform3 team (@platform3)
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.services
 attributes:
   check_mode:
     description: Shows what would be started.
     support: full
 options:
-  tiers:
-    description: Services by tier, in the order in which they come back.
+  services:
+    description: Those of the tiers that are started; all where it is left out.
     type: list
-    elements: dict
-    required: true
-    suboptions:
-      tier:
-        description: Name of the tier.
-        type: str
-        required: true
-      services:
-        description: Compose services of the tier.
-        type: list
-        elements: str
-        required: true
-      watched:
-        description: Whether the platform is well only with it. Sidecars are started, and not waited for.
-        type: bool
-        default: true
+    elements: str
+  closed:
+    description:
+      - Whether the platform is closed to its customers first. Not where they go on being served by services that were
+        left alone, and what is started holds no trades.
+    type: bool
+    default: true
   close_argv:
     description: Command that closes the platform to all but the recovery's user.
     type: list
@@ -49,18 +41,6 @@ options:
   epoch_path:
     description: File that tells the gateway its epoch; written before anything is started.
     type: path
-  gateway_url:
-    description: Address of the gateway.
-    type: str
-    required: true
-  gateway_service:
-    description: Compose service of the gateway.
-    type: str
-    default: gateway
-  health_urls:
-    description: Own addresses of services that the gateway's health does not name, by service; 200 is well.
-    type: dict
-    default: {}
   timeout_seconds:
     description: How long all services may take to be well.
     type: int
@@ -68,7 +48,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: resume | Start the services by tier, closed to customers
+- name: resume | Start the services by tier
   platform3.recovery.app_services_resume:
     fence: "{{ recovery_fence }}"
     compose: "{{ recovery_compose }}"
@@ -99,7 +79,6 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
@@ -110,38 +89,30 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
     last_line,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._gateway import (
-    POLL_SECONDS,
-    Answer,
-    Gateway,
-    poll,
-    verdict_of,
-)
+from ansible_collections.platform3.recovery.plugins.module_utils._gateway import POLL_SECONDS, Gateway, poll
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._watch import (
+    SERVICES_ARGUMENTS,
+    Watch,
+    services_of,
+    some_services,
+    watched_services,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
     **COMPOSE_ARGUMENTS,
-    "tiers": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "tier": {"type": "str", "required": True},
-            "services": {"type": "list", "elements": "str", "required": True},
-            "watched": {"type": "bool", "default": True},
-        },
-    },
+    **SERVICES_ARGUMENTS,
+    "services": {"type": "list", "elements": "str"},
+    "closed": {"type": "bool", "default": True},
     "close_argv": {"type": "list", "elements": "str", "required": True},
     "epoch_path": {"type": "path"},
-    "gateway_url": {"type": "str", "required": True},
-    "gateway_service": {"type": "str", "default": "gateway"},
-    "health_urls": {"type": "dict", "default": {}},
     "timeout_seconds": {"type": "int", "default": 90},
 }
 SWITCH_TIMEOUT_SECONDS = 10.0
 CLOSED = "customers are kept out; the data is restored and unchanged by this step"
+OPEN = "the data is restored and unchanged by this step; the services that were left alone go on serving"
 
 
 def switch(argv: list[str]) -> None:
@@ -168,38 +139,6 @@ def write_epoch(path: str, epoch: int) -> None:
     os.replace(f"{path}.new", path)
 
 
-class Watch:
-    """Asks how services are: the gateway about all it knows, the others at their own addresses."""
-
-    def __init__(self, gateway: Gateway, gateway_service: str, urls: dict[str, str]) -> None:
-        self.gateway = gateway
-        self.gateway_service = gateway_service
-        self.urls = urls
-        self.verdicts: dict[str, str] = {}
-
-    def look(self, services: list[str]) -> None:
-        """Ask about these services; `verdicts` holds what was said."""
-        health: Answer | None = None
-        if any(service not in self.urls for service in services):
-            health = self.gateway.call("GET", "/health")
-        for service in services:
-            if service in self.urls:
-                parts = urlsplit(self.urls[service])
-                answer = Gateway(f"{parts.scheme}://{parts.netloc}").call("GET", parts.path or "/")
-                self.verdicts[service] = "ok" if answer.status == 200 else answer.shown()
-            else:
-                self.verdicts[service] = verdict_of(service, self.gateway_service, health)
-
-    def well(self, services: list[str]) -> bool:
-        """Whether all of these were well when last asked about."""
-        return all(self.verdicts.get(service) == "ok" for service in services)
-
-
-def services_of(tiers: list[dict[str, Any]]) -> list[str]:
-    """The services of these tiers, in their order."""
-    return [service for tier in tiers for service in tier["services"]]
-
-
 def start(compose: Compose, tiers: list[dict[str, Any]], watch: Watch, timeout_seconds: float) -> dict[str, float]:
     """Start the tiers in order and look until all are well or the time is up; seconds until each tier was well.
 
@@ -209,7 +148,7 @@ def start(compose: Compose, tiers: list[dict[str, Any]], watch: Watch, timeout_s
     began = time.monotonic()
     well_after: dict[str, float] = {}
     watched = [tier for tier in tiers if tier["watched"]]
-    every = services_of(watched)
+    every = watched_services(tiers)
     with ThreadPoolExecutor(max_workers=1) as pool:
         starting = [pool.submit(compose.up, tier["services"]) for tier in tiers]
         while len(well_after) < len(watched) and time.monotonic() - began < timeout_seconds:
@@ -230,24 +169,29 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     given = module.params
     compose, tiers = compose_of(given), given["tiers"]
+    if given["services"] is not None:
+        tiers = some_services(tiers, given["services"])
     every = services_of(tiers)
     if module.check_mode:
         return {"changed": True, "checks": [], "diff": {"before": "", "after": "\n".join(every) + "\n"}}
-    switch(given["close_argv"])
+    if given["closed"]:
+        switch(given["close_argv"])
     if given["epoch_path"]:
         write_epoch(given["epoch_path"], fence_of(module).epoch)
     Progress(given["progress_path"]).start("start the services", len(every), "services")
     watch = Watch(Gateway(given["gateway_url"]), given["gateway_service"], given["health_urls"])
     parts = start(compose, tiers, watch, given["timeout_seconds"])
-    watched = services_of([tier for tier in tiers if tier["watched"]])
-    turned_away = poll(watch.gateway.admits_customers, lambda answer: answer.status == 503, SWITCH_TIMEOUT_SECONDS)
+    watched = watched_services(tiers)
     checks = [check(f"{name} is well", "app_services", "ok", watch.verdicts.get(name, "unknown")) for name in watched]
-    checks.append(check("customers are kept out", "app_services", 503, turned_away.status))
+    wanted = 503 if given["closed"] else 401
+    answer = poll(watch.gateway.admits_customers, lambda one: one.status == wanted, SWITCH_TIMEOUT_SECONDS)
+    name = "customers are kept out" if given["closed"] else "customers are let in, as before"
+    checks.append(check(name, "app_services", wanted, answer.status))
     require(
         checks,
         "PRC-802",
         "start the application services",
-        CLOSED,
+        CLOSED if given["closed"] else OPEN,
         "docker logs of the service that is named tells the cause; then go on with the same recovery_id",
     )
     return {"changed": True, "checks": checks, "parts": parts}

@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.repository
 options:
   environment:
     description: Name of the environment, for the headline.
@@ -25,6 +26,20 @@ options:
   redis_log_path:
     description: Folder of Redis' shipped log. Where it is not given or not there, Redis reaches as far as its sets.
     type: path
+  second_copy:
+    description: Whether there is a second copy off this machine. Its shipper's record is read in the state folder.
+    type: bool
+    default: false
+  keys_elsewhere:
+    description: Where what opens the second copy is kept off this machine, as C(name) (V(s3_key), V(age_identities)),
+      C(place) and C(date) on which somebody last saw it there.
+    type: list
+    elements: dict
+    default: []
+  second_copy_seconds:
+    description: How old the newest good pass of the second copy may be.
+    type: float
+    default: 60
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -128,6 +143,11 @@ catalog:
       description: WAL that is missing or cannot be used, each with C(segment), C(wrong), C(from), C(to).
       type: list
       elements: dict
+    copies:
+      description: >-
+        The rule 3-2-1-1-0: C(copies), C(places), C(off_machine), C(immutable), C(errors), whether all of it C(holds),
+        what is C(wrong), and it as a C(sentence).
+      type: dict
     problems:
       description: What else is not as it should be.
       type: list
@@ -140,13 +160,26 @@ table:
 """
 
 import datetime
+import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import table
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import (
+    KEYS_PATH,
+    STATE_PATH,
+    key_problems,
+    parse_fingerprints,
+    parse_state,
+    status_32110,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._state import read_text
 from ansible_collections.platform3.recovery.plugins.module_utils._store_reach import REACH_ARGUMENTS, reach_of_store
 from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
+
+BAD = ("condemned", "broken_chain", "unusable")
+PROVEN = ("verified", "tested")
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -154,12 +187,19 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
     reach = reach_of_store(given)
+    copied = parse_state(read_text(os.path.join(given["state_path"], STATE_PATH))) if given["second_copy"] else None
+    bad = len(reach.gaps) + sum(one.state in BAD for one in reach.entries)
+    proven = sum(one.state in PROVEN for one in reach.entries)
+    if given["second_copy"]:
+        kept = parse_fingerprints(read_text(os.path.join(given["state_path"], KEYS_PATH)))
+        reach.problems.extend(key_problems(kept, given["keys_elsewhere"], now.timestamp()))
     catalog = {
         "at": to_iso(now.timestamp()),
         "environment": given["environment"],
         "sets": [one.as_dict(now) for one in reach.entries],
         "windows": reach.windows,
         "gaps": reach.gaps,
+        "copies": status_32110(copied, now.timestamp(), given["second_copy_seconds"], bad, proven),
         "problems": reach.problems,
     }
     return {"changed": False, "catalog": catalog, "table": table(catalog, given["environment"])}
@@ -168,6 +208,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     """Entry point."""
     arguments = {**REACH_ARGUMENTS, "environment": {"type": "str", "required": True}}
+    arguments |= {"second_copy": {"type": "bool", "default": False}}
+    arguments |= {"second_copy_seconds": {"type": "float", "default": 60}}
+    arguments |= {"keys_elsewhere": {"type": "list", "elements": "dict", "default": []}}
     run_module(arguments, work, supports_check_mode=True)
 
 

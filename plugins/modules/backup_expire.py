@@ -14,12 +14,18 @@ description:
     sets they are read with, their parents, their base backups and all WAL since the oldest of these.
   - A set is renamed before it is deleted, newest first, so that nothing half deleted looks complete and no set that is
     there lacks one that it is read with. Base backups and WAL go after the sets that name them.
+  - Folders of streamed WAL and of Redis' shipped log that earlier lives of the data left go once all that they hold is
+    older than the base backups, and Redis' data in the sets, that stay. The newest of each stays in any case.
   - Where no good set is left, nothing is removed.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.repository
 options:
+  redis_log_path:
+    description: Folder of Redis' shipped log in the store; left out where it is not shipped.
+    type: path
   policy:
     description: How much is kept. Times are UTC.
     type: dict
@@ -79,6 +85,7 @@ EXAMPLES = r"""
     service: postgresql
     image: platform3/postgresql:17
     stanza: platform3
+    redis_log_path: /opt/platform3/backups/aof
     policy: {last: 10, hourly: 24, daily: 7, weekly: 5, monthly: 12, yearly: 3, min_tested: 2, bad_days: 7}
 """
 
@@ -93,12 +100,19 @@ base_backups:
   returned: success
   type: list
   elements: str
+lives:
+  description:
+    - Each folder of streamed WAL and of Redis' log, with its C(path) in the store, whether it C(stays), the C(reason)
+      and its C(bytes).
+  returned: success
+  type: list
+  elements: dict
 journals:
   description: How many journals of backups and expiries went, or would go.
   returned: success
   type: int
 bytes:
-  description: Size of the sets that went, or would go.
+  description: Size of the sets and folders that went, or would go.
   returned: success
   type: int
 table:
@@ -113,8 +127,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _expiry
-from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import size, verdict_lines
+from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import life_lines, size, verdict_lines
+from ansible_collections.platform3.recovery.plugins.module_utils._lives import Lives
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import read_fence
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
 from ansible_collections.platform3.recovery.plugins.module_utils._retention import Policy, decide
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
@@ -132,24 +148,33 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     entries, _ignored = read_store(*arguments)
     verdicts = decide([_expiry.as_kept(one) for one in entries if one.state != "incomplete"], policy, now)
     repository = repository_of(given)
-    plan = _expiry.plan(entries, verdicts, repository.look())
+    view = repository.look()
+    folders = Lives(given["image"], given["environment_id"], given["store_path"], given["redis_log_path"])
+    stream = read_fence(given["store_path"], "wal_stream")
+    plan = _expiry.plan(entries, verdicts, view, folders.look(view), stream)
     journals = _expiry.old_journals(given["state_path"], now.timestamp(), given["journal_days"])
     if not module.check_mode:
         _expiry.remove_journals(journals)
-        _expiry.carry_out(plan, repository, given["store_path"], given["state_path"], fence_of(module))
+        _expiry.carry_out(plan, repository, folders, given["store_path"], given["state_path"], fence_of(module))
     listed = [{"id": one.set_id, "stays": one.stays, "reason": one.reason} for one in verdicts]
     gone = {one.set_id for one in plan.sets}
-    amount = sum(one.as_dict(now)["bytes"] for one in plan.sets)
+    left = [one.life for one in plan.lives if not one.stays]
+    amount = sum(one.as_dict(now)["bytes"] for one in plan.sets) + sum(one.bytes for one in left)
     summary = f"{len(listed) - len(gone)} of {len(listed)} sets stay; going: {size(amount)} in {len(gone)} sets"
+    summary += f" and {len(left)} folders of WAL or log" if left else ""
     bases = f", and base backups {plan.bases[-1]} to {plan.bases[0]}, {len(plan.bases)} in all" if plan.bases else ""
     return {
-        "changed": bool(plan.sets or plan.bases or journals),
+        "changed": bool(plan.sets or plan.bases or left or journals),
         "verdicts": listed,
         "base_backups": list(plan.bases),
+        "lives": [
+            {"path": one.life.path, "stays": one.stays, "reason": one.reason, "bytes": one.life.bytes}
+            for one in plan.lives
+        ],
         "journals": len(journals),
         "bytes": amount,
-        "table": [*verdict_lines(listed), f"{summary}{bases}"],
-        "diff": {"before": "".join(f"{one}\n" for one in sorted(gone)), "after": ""},
+        "table": [*verdict_lines(listed), *life_lines(plan.lives), f"{summary}{bases}"],
+        "diff": {"before": "".join(f"{one}\n" for one in [*sorted(gone), *(one.path for one in left)]), "after": ""},
     }
 
 
@@ -163,6 +188,7 @@ def main() -> None:
             **STORE_ARGUMENTS,
             "policy": {"type": "dict", "required": True, "options": rules},
             "journal_days": {"type": "float", "default": 30},
+            "redis_log_path": {"type": "path"},
         },
         work,
         supports_check_mode=True,

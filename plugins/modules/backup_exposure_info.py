@@ -16,6 +16,7 @@ description:
   - It is no judge; what is past its target, and heartbeats that stopped, are in RV(problems).
 extends_documentation_fragment:
   - platform3.recovery.store
+  - platform3.recovery.store.repository
   - platform3.recovery.compose
 options:
   environment:
@@ -36,6 +37,14 @@ options:
     type: str
     choices: [required, none]
     default: required
+  second_copy:
+    description: Whether there is a second copy off this machine. Its shipper's record is read in the state folder.
+    type: bool
+    default: false
+  second_copy_seconds:
+    description: How old the newest good pass of the second copy may be.
+    type: float
+    default: 60
   textfile_path:
     description: File for the textfile collector of Prometheus' node exporter, written by rename.
     type: path
@@ -91,6 +100,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._backup_store i
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import gap_sentence
 from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import read_log
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import STATE_PATH, parse_state, points
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import problems as copy_problems
+from ansible_collections.platform3.recovery.plugins.module_utils._state import read_text
 from ansible_collections.platform3.recovery.plugins.module_utils._store_reach import (
     REACH_ARGUMENTS,
     StoreReach,
@@ -125,11 +137,13 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     reach = reach_of_store(given)
     now = time.time()
+    copied = parse_state(read_text(os.path.join(given["state_path"], STATE_PATH))) if given["second_copy"] else None
     stored = newest_points(reach, given["state_path"])
-    records = exposure.exposures(given["objectives"], {"volumes": stored, "machine": {}}, now)
+    records = exposure.exposures(given["objectives"], {"volumes": stored, "machine": points(stored, copied)}, now)
     counted = exposure.LOSSES if given["off_machine"] == "required" else ("volumes",)
     problems = [*reach.problems, *exposure.problems(records, counted)]
     problems += [gap_sentence(one) for one in reach.gaps if one["to"] is None]
+    problems += copy_problems(copied, now, given["second_copy_seconds"]) if given["second_copy"] else []
     beat = exposure.heartbeat_problem(read_log(given["state_path"]), now)
     problems += [beat] if beat else []
     if given["textfile_path"] and not module.check_mode:
@@ -148,6 +162,8 @@ def main() -> None:
             "environment": {"type": "str", "required": True},
             "objectives": {"type": "dict", "required": True},
             "off_machine": {"type": "str", "choices": ["required", "none"], "default": "required"},
+            "second_copy": {"type": "bool", "default": False},
+            "second_copy_seconds": {"type": "float", "default": 60},
             "textfile_path": {"type": "path"},
         },
         work,

@@ -34,6 +34,15 @@ options:
   state_path:
     description: State folder. Where it is given, an increment is not made after a set that was condemned there.
     type: path
+  second_copy:
+    description: Whether the store has a second copy, whose record is in O(state_path).
+    type: bool
+    default: false
+  keys:
+    description: Keys in use, by name, where there is a second copy. Those that are kept off this machine (see
+      M(platform3.recovery.second_copy_keys)) must be these.
+    type: dict
+    default: {}
   set_id:
     description: Id of the set, its UTC second such as V(20261123T051700Z).
     type: str
@@ -136,6 +145,10 @@ backup_set:
     parent:
       description: Id of the set that an increment is made after, null for a full set.
       type: str
+    off_machine_segments:
+      description: Streamed WAL segments that the second copy holds; null where there is none.
+      type: list
+      elements: str
     parents:
       description: By component what the parent holds of it, C(chain) and C(content); empty for a full set.
       type: dict
@@ -185,10 +198,23 @@ from ansible_collections.platform3.recovery.plugins.module_utils._manifest impor
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import (
+    KEYS_PATH,
+    STATE_PATH,
+    off_machine_segments,
+    parse_fingerprints,
+    parse_state,
+    require_keys,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SignedSets, parent_of
-from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso, read_text
 
 INCOMPLETE_DATA = "running data was not touched; the set stays incomplete and no recovery will take it"
+
+
+def segments_off_machine(state_path: str) -> list[str]:
+    """Streamed segments that the second copy holds, by its shipper's record."""
+    return off_machine_segments(parse_state(read_text(os.path.join(state_path, STATE_PATH))))
 
 
 def started(module: AnsibleModule) -> dict[str, Any]:
@@ -198,6 +224,8 @@ def started(module: AnsibleModule) -> dict[str, Any]:
     path = os.path.join(store, set_id)
     sets = store_files.read_sets(store)
     store_files.require_environment(store, given["environment_id"])
+    if given["keys"]:
+        require_keys(parse_fingerprints(read_text(os.path.join(given["state_path"], KEYS_PATH))), given["keys"])
     if os.path.lexists(path):
         raise _not_begun(set_id, f"{path} is there already", "start the backup again: it gets the id of its own second")
     sequence = store_files.next_sequence(sets)
@@ -235,6 +263,7 @@ def started(module: AnsibleModule) -> dict[str, Any]:
             "kind": given["kind"],
             "components": given["components"],
             "parent": parent["backup_set"] if parent else None,
+            "off_machine_segments": segments_off_machine(given["state_path"]) if given["second_copy"] else None,
             "parents": {
                 name: {"chain": _chains.chain_of(parent, name), "content": parent["components"][name]}
                 for name in given["components"]
@@ -397,6 +426,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["started", "complete"], "required": True},
             "store_path": {"type": "path", "required": True},
             "state_path": {"type": "path"},
+            "second_copy": {"type": "bool", "default": False},
+            "keys": {"type": "dict", "default": {}, "no_log": True},
             "set_id": {"type": "str", "required": True},
             "kind": {"type": "str", "choices": ["full", "increment"], "default": "full"},
             "components": {

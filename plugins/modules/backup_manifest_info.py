@@ -64,6 +64,10 @@ options:
     description: Version of each component that will run here. A set of another major version is not taken.
     type: dict
     default: {}
+  not_after:
+    description: Instant (ISO 8601 with its offset) by which the set must have been finished; empty for any.
+    type: str
+    default: ""
   left_out_kinds:
     description: Kinds of artefacts that this recovery does not read, such as V(dump). Their bytes are not verified.
     type: list
@@ -191,6 +195,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._module import 
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Wanted
 from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SignedSets
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -204,6 +209,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         environment_id=given["environment_id"],
         components=given["components"],
         versions={name: str(version) for name, version in given["versions"].items()},
+        not_after=parse_iso(given["not_after"]) if given["not_after"] else None,
     )
     chosen, passed = signed.choose(wanted)
     manifest = signed.manifest(chosen.set_id)
@@ -271,6 +277,7 @@ def main() -> None:
                 "default": list(COMPONENTS),
             },
             "versions": {"type": "dict", "default": {}},
+            "not_after": {"type": "str", "default": ""},
             "left_out_kinds": {"type": "list", "elements": "str", "default": []},
             "verify": {"type": "str", "choices": ["none", "signature", "bytes"], "default": "signature"},
             "verify_pgbackrest": {"type": "bool", "default": True},

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.repository
 options:
   backup_set:
     description:
@@ -98,13 +99,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._repository imp
     repository_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST
-from ansible_collections.platform3.recovery.plugins.module_utils._set_states import SetState, append_states
+from ansible_collections.platform3.recovery.plugins.module_utils._set_states import (
+    VERIFICATION,
+    SetState,
+    append_states,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._state import now_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._store_verify import Findings, Place
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, read_store, unknown_set
 from ansible_collections.platform3.recovery.plugins.module_utils._windows import gaps_of, reaches_of
 
-BY = "verify_backups"
 SETTLE_SECONDS = 3.0
 
 
@@ -125,10 +129,10 @@ def new_states(given: dict[str, Any], asked: list[Entry], found: Findings) -> li
     said = []
     for one in asked:
         if one.set_id in found.damaged and one.state != "condemned":
-            said.append(SetState(one.set_id, "condemned", now, BY, found.damaged[one.set_id][0]))
+            said.append(SetState(one.set_id, "condemned", now, VERIFICATION, found.damaged[one.set_id][0]))
         news = one.state == "complete" or (given["full"] and one.state in ("verified", "tested", "condemned"))
         if one.set_id in found.sound and news:
-            said.append(SetState(one.set_id, "verified", now, BY))
+            said.append(SetState(one.set_id, "verified", now, VERIFICATION))
     return said
 
 

@@ -103,7 +103,8 @@ content:
   description:
     - The component's part of the set's manifest. V(recovery_point) is the moment before which every acknowledged write
       is in the backup; V(buckets) and V(shards) hold exact figures; V(inventory) the ids of organisations, users,
-      authorisations, buckets, tasks and dashboards; V(operator_token) what recognises the operator's token.
+      authorisations, buckets, tasks and dashboards; V(operator_token) what recognises the operator's token; V(deletes)
+      how often the server was asked to delete points.
   returned: success
   type: dict
 chain:
@@ -136,7 +137,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_capture import Capture, require_buckets
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import Bounds, chain_after, prepare
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import (
+    Bounds,
+    chain_after,
+    deletes_record,
+    prepare,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import INCOMPLETE_SUFFIX
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
@@ -172,6 +178,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     set_id = os.path.basename(given["set_path"].rstrip("/")).replace(INCOMPLETE_SUFFIX, "")
     parent = given["parent"] or None
     server_at = api.server_time()
+    before = api.deletes()
     recovery_point = iso(time.time_ns() // 1_000_000 * 1_000_000)
     bounds = Bounds(given["chain_max_increments"], given["chain_max_age_seconds"])
     increments, instance, whole_because = prepare(parent, given["container"], version, time.time(), bounds)
@@ -191,6 +198,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         **capture.content(version, recovery_point, given["token"]),
         "instance": instance,
         "server_at": server_at,
+        "deletes": deletes_record(before, api.deletes()),
         "chain_began_at": parent["content"]["chain_began_at"] if parent and len(chain) > 1 else server_at,
     }
     require_buckets(content, given["organisation"], given["buckets"])

@@ -20,10 +20,15 @@ description:
   - Shards past their bucket's retention are left out, since the server would delete them at once.
   - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it answers.
   - An operator token that was renewed since the backup is set again in the metadata before the server starts.
+  - With a O(target_time) points after it are removed before anything is exchanged. A scratch server without network or
+    tasks is started on the folder beside, compares the shards that are to be cut with the set, counts what stays, and
+    deletes the rest of every bucket; a second start on the same files proves that all at or before the target is there
+    and nothing after it. A point's own time decides, not when it was written.
   - Goes on where an earlier run with the same recovery id ended.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.aggregates
 options:
   service:
     description: Compose service of InfluxDB.
@@ -85,6 +90,13 @@ options:
         type: list
         elements: dict
         required: true
+  target_time:
+    description:
+      - Instant to bring the data back to, ISO 8601 with its offset; empty for all that the set holds. Choose the set
+        with M(platform3.recovery.influxdb_target_info).
+      - A set that was captured before it reaches as far as it was captured.
+    type: str
+    default: ""
   streams:
     description: Archives unpacked at once.
     type: int
@@ -119,7 +131,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 recovery_point:
-  description: The moment before which every acknowledged write is restored, ISO 8601 in UTC.
+  description: The moment before which every acknowledged write is restored, ISO 8601 in UTC; the target at the most.
   returned: success
   type: str
 bytes:
@@ -140,15 +152,33 @@ operator_token_set:
   returned: success
   type: bool
 parts:
-  description: Seconds of each part (prepare, copy, swap, start).
+  description: Seconds of each part (prepare, copy, cut, swap, start).
   returned: success
   type: dict
+content:
+  description: What O(content) is after points were removed, to verify the restored server against.
+  returned: with O(target_time)
+  type: dict
+reached:
+  description:
+    - Of each bucket C(bucket), C(organisation), its newest point C(newest_at), how far that is behind the target
+      (C(behind_seconds)), C(removed_points), C(removed_values) and the newest of them (C(removed_until)).
+    - C(created_after_target) tells of a bucket that was made later. It stays, with the points whose times are not after
+      the target; null where the server was not asked, because there was nothing to remove.
+  returned: with O(target_time)
+  type: list
+  elements: dict
+recompute:
+  description: What of O(aggregates) to compute again, C(bucket), C(source_bucket), C(interval_seconds), C(from), C(to).
+  returned: with O(target_time)
+  type: list
+  elements: dict
 quarantined:
   description: Whether old data is kept in quarantine.
   returned: success
   type: bool
 checks:
-  description: That the server knows the current operator token.
+  description: That the server knows the current operator token; with a O(target_time) what proves the removal.
   returned: always
   type: list
   elements: dict
@@ -156,6 +186,7 @@ checks:
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -170,12 +201,14 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_cut import PointInTime, point_in_time
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     COMPONENT,
     organisation_id,
     restore_plan,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import AGGREGATE_OPTIONS
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_token import current_bolt
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
@@ -204,6 +237,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "artefacts": {"type": "list", "elements": "dict", "required": True},
         },
     },
+    "target_time": {"type": "str", "default": ""},
+    "aggregates": {"type": "list", "elements": "dict", "default": [], "options": AGGREGATE_OPTIONS},
     "streams": {"type": "int", "default": 2},
     "start_timeout_seconds": {"type": "int", "default": 600},
 }
@@ -219,7 +254,7 @@ class Parts:
     def end(self, name: str) -> None:
         """The part of this name ends now."""
         now = time.monotonic()
-        self.seconds[name] = round(now - self._last, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 3)
         self._last = now
 
 
@@ -273,6 +308,14 @@ def ended(project: str, service: str) -> str:
     return ""
 
 
+def cut(placement: Placement, point: PointInTime, given: dict[str, Any], parts: Parts) -> None:
+    """Remove what is after the target from the folder beside, before it counts as restored."""
+    parts.end("copy")
+    placement.progress.start("remove points after the target")
+    point.apply(placement.worker, placement.folder, given["token"], given["start_timeout_seconds"])
+    parts.end("cut")
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     given, content = module.params, module.params["content"]
@@ -280,13 +323,15 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     parts = Parts()
     plan = restore_plan(content, given["artefacts"], time.time_ns(), given["older"])
     organisation = organisation_id(content, given["organisation"])
-    result = {
+    point = point_in_time(content, given["target_time"], given["organisation"], given["aggregates"], time.time_ns())
+    result: dict[str, Any] = {
         "changed": True,
         "diff": {
             "before": f"volume {given['volume']}: its data, if any, goes to quarantine\n",
-            "after": f"volume {given['volume']}: {len(plan.shards)} shards of {given['set_path']}\n",
+            "after": f"volume {given['volume']}: {len(plan.shards)} shards of {given['set_path']}"
+            f"{point.clause if point else ''}\n",
         },
-        "recovery_point": content["recovery_point"],
+        "recovery_point": point.recovery_point if point else content["recovery_point"],
         "shards": len(plan.shards),
         "expired": list(plan.expired),
         "operator_token_set": False,
@@ -304,10 +349,12 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             worker,
             plan,
             given["set_path"],
-            origin_of(given["artefacts"], given["older"]),
+            origin_of(given["artefacts"], given["older"], point.target_time if point else ""),
             Progress(given["progress_path"]),
             streams=given["streams"],
         )
+        if point:
+            placement.finish = partial(cut, placement, point, given, parts)
         left = placement.left_to_do()
         if left != "nothing":
             require_away(compose.project, given["service"])
@@ -320,6 +367,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             result["bytes"] = placement.restore()
             parts.end("copy")
         worker.swap_in()
+        if point:
+            result |= point.result(worker)
         result["quarantined"] = placement.quarantined()
         result["changed"] = left != "nothing"
     parts.end("swap")
@@ -328,7 +377,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     api.await_ready(given["start_timeout_seconds"], lambda: ended(compose.project, given["service"]))
     parts.end("start")
     result["parts"] = parts.seconds
-    result["checks"] = require(
+    result["checks"] += require(
         [check("operator token is accepted", COMPONENT, True, api.accepts_token(organisation))],
         "PRC-708",
         "use the current operator token on the restored InfluxDB",

@@ -18,6 +18,7 @@ author:
   - Platform3 team (@platform3)
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.trading_database
 attributes:
   check_mode:
     description: Does nothing, since it would trade.
@@ -63,31 +64,6 @@ options:
     description: What a call of the API may take at most.
     type: float
     default: 2000
-  postgresql:
-    description: The trading database.
-    type: dict
-    required: true
-    suboptions:
-      host:
-        description: Where it listens.
-        type: str
-        default: 127.0.0.1
-      port:
-        description: Port of the server.
-        type: int
-        default: 5432
-      database:
-        description: Name of the database.
-        type: str
-        required: true
-      user:
-        description: Who logs in.
-        type: str
-        required: true
-      password:
-        description: The password of that user.
-        type: str
-        required: true
   consistency_queries:
     description: Queries that give one row of two figures, expected and found.
     type: list
@@ -107,6 +83,10 @@ options:
         type: str
         choices: [equal, at_least]
         default: equal
+  probes:
+    description: What platform_probe_info found of the services that were left alone; it becomes evidence of the report.
+    type: dict
+    default: {}
   order_query:
     description: SQL text that gives the status of the order V(%(order_id\)s), to see that gateway and database are one.
     type: str
@@ -136,6 +116,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+evidence:
+  description: The probes of the services that were left alone.
+  returned: success
+  type: dict
+warnings_found:
+  description: Which of these services did not go on serving, and for how long.
+  returned: success
+  type: list
+  elements: str
 checks:
   description: Everything that was compared.
   returned: always
@@ -176,6 +165,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 from ansible_collections.platform3.recovery.plugins.module_utils._gateway import STREAM, TRANSIENT, Gateway, poll
 from ansible_collections.platform3.recovery.plugins.module_utils._marked_trade import MarkedTrade, elapsed
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._trading_database import DATABASE_ARGUMENT, connect
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import (
     COMPONENT,
     judge_dashboard,
@@ -184,6 +174,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._validation imp
     judge_stream,
     judge_times,
     parse_stats,
+    probe_warnings,
     summarise_plan,
 )
 
@@ -199,17 +190,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "market_data_max_age_seconds": {"type": "float", "default": 10},
     "market_data_timeout_seconds": {"type": "float", "default": 20},
     "response_max_milliseconds": {"type": "float", "default": 2000},
-    "postgresql": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "host": {"type": "str", "default": "127.0.0.1"},
-            "port": {"type": "int", "default": 5432},
-            "database": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-        },
-    },
+    "postgresql": DATABASE_ARGUMENT,
     "consistency_queries": {
         "type": "list",
         "elements": "dict",
@@ -220,28 +201,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "compare": {"type": "str", "choices": ["equal", "at_least"], "default": "equal"},
         },
     },
+    "probes": {"type": "dict", "default": {}},
     "order_query": {"type": "str", "required": True},
     "recent_orders_query": {"type": "str", "required": True},
 }
 LOGIN_TIMEOUT_SECONDS = 20.0
-QUERY_TIMEOUT_SECONDS = 60
-STATEMENT_TIMEOUT = f"-c statement_timeout={QUERY_TIMEOUT_SECONDS}s -c default_transaction_read_only=on"
-
-
-def connect(database: dict[str, Any]) -> Any:
-    """A read-only connection to the trading database, its statements bounded."""
-    import psycopg
-
-    return psycopg.connect(
-        host=database["host"],
-        port=database["port"],
-        dbname=database["database"],
-        user=database["user"],
-        password=database["password"],
-        connect_timeout=5,
-        options=STATEMENT_TIMEOUT,
-        autocommit=True,
-    )
 
 
 def guarded(name: str, work: Callable[[], Any]) -> tuple[Any, list[Check]]:
@@ -418,6 +382,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "explain": validation.explain,
         "containers": validation.containers,
         "parts": validation.parts,
+        "evidence": {"probes": module.params["probes"]} if module.params["probes"] else {},
+        "warnings_found": probe_warnings(module.params["probes"]),
     }
 
 

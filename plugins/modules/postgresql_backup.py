@@ -16,23 +16,9 @@ description:
   - Drops streamed WAL from before this backup, but only what the archive holds.
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.postgresql
+  - platform3.recovery.postgresql.one_shot
 options:
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  image:
-    description: Image of the server, for the one-shot container that tidies up the stream.
-    type: str
-    required: true
-  environment_id:
-    description: Id of the environment.
-    type: str
-    required: true
-  backup_store_path:
-    description: Folder of the backup store (C(pgbackrest), C(wal-stream), C(fence)).
-    type: path
-    required: true
   set_path:
     description: Folder of the backup set that is being written.
     type: path
@@ -43,10 +29,6 @@ options:
     required: true
   stanza:
     description: Stanza of the repository; it is made where there is none.
-    type: str
-    required: true
-  database:
-    description: Database that is dumped and counted.
     type: str
     required: true
   critical_tables:
@@ -85,6 +67,11 @@ options:
     description: Processes that back up at once.
     type: int
     default: 2
+  off_machine_segments:
+    description: Streamed WAL segments that a second copy holds. No other is removed from the stream; left out where
+      there is no second copy.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full
@@ -148,7 +135,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_bac
     globals_argv,
     manifest_sha256,
     relfilenodes,
+    require_room,
     run_dump,
+    tables_map,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import (
     COMPONENT,
@@ -174,6 +163,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stanza": {"type": "str", "required": True},
     "database": {"type": "str", "required": True},
     "critical_tables": CRITICAL_TABLES_ARGUMENT,
+    "off_machine_segments": {"type": "list", "elements": "str"},
     "type": {"type": "str", "choices": ["full", "diff", "incr"], "default": "full"},
     "dump": {"type": "str", "choices": ["always", "never"], "default": "always"},
     "dump_compression": {"type": "str", "default": "zstd:1"},
@@ -235,6 +225,7 @@ def content_of(
         "cluster": {name: facts[name] for name in ("encoding", "collate", "ctype", "provider", "checksums")},
         "collation_version": facts["collation_version"],
         "relfilenodes": facts["relfilenodes"],
+        "tables": facts["tables"],
         "figures": facts["figures"],
         "globals": {"path": records["globals"]["path"]},
         "dump": dump and {"path": dump["path"], "bytes": dump["bytes"], "started_at": facts["dump_started_at"]},
@@ -242,13 +233,16 @@ def content_of(
 
 
 def tidy_stream(given: dict[str, Any], server: LiveServer, backup: Backup) -> list[str]:
-    """Remove streamed segments from before this backup that the archive holds; returns them."""
+    """Remove streamed segments from before this backup that the archive and the second copy hold; returns them."""
+    away = given["off_machine_segments"]
     stream = Stream(given["image"], given["environment_id"], given["backup_store_path"])
     listing = parse_listing(
         server.pgbackrest("repo-ls", "--recurse", "--output=json", f"archive/{given['stanza']}/{backup.archive_id}")
     )
     names = {path.rpartition("/")[2]: entry for path, entry in listing.items()}
-    leftovers = removable(stream.files(), archived_segments(names), backup.wal_start)
+    leftovers = removable(
+        stream.files(), archived_segments(names), backup.wal_start, None if away is None else dict.fromkeys(away)
+    )
     if leftovers:
         stream.remove(leftovers)
     return leftovers
@@ -263,6 +257,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return {"changed": True, "diff": diff, "artefacts": [], "content": {}}
 
+    require_room(f"{given['backup_store_path']}/pgbackrest")
     clock, dump_clock = Clock(), Clock()
     tables = given["critical_tables"]
     with server.session(timeout_seconds=30) as session:
@@ -270,6 +265,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         rows = session.rows(figures_query(tables, facts["settled_before"]), timeout_seconds=1800)
         facts["figures"] = figures_of(tables, rows, facts["settled_before"])
         facts["relfilenodes"] = relfilenodes(session, [one["table"] for one in tables])
+        facts["tables"] = tables_map(session)
         row = session.row(
             "SELECT sum(pg_database_size(oid))::bigint AS bytes,"
             """ to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at FROM pg_database"""

@@ -16,34 +16,25 @@ description:
   - Logically, the custom-format dump of the set is loaded into a new cluster beside, which becomes a new database for
     pgBackRest; what happened after the dump is lost.
   - The epoch in the backup store's fence is raised first, so that no older server archives any more.
+  - With O(target), replay ends there instead of at the end of the WAL. The server itself judges where that is, pauses,
+    is compared, and after the exchange pauses at the same position once more before it is promoted. A target that
+    cannot be reached is refused before anything is restored; M(platform3.recovery.postgresql_wal_info) says so
+    beforehand.
   - It may be run again with the same recovery id at any time and goes on where it was.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.postgresql
+  - platform3.recovery.postgresql.one_shot
+  - platform3.recovery.postgresql.target
 options:
   service:
     description: Compose service of the server.
     type: str
     required: true
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  image:
-    description: Image of the server, used for the one-shot containers too.
-    type: str
-    required: true
   volume:
     description: Compose key of the server's volume.
     type: str
-    required: true
-  environment_id:
-    description: Id of the environment.
-    type: str
-    required: true
-  backup_store_path:
-    description: Folder of the backup store (C(pgbackrest), C(wal-stream), C(fence)).
-    type: path
     required: true
   set_path:
     description: Folder of the backup set.
@@ -58,10 +49,6 @@ options:
     type: str
     choices: [physical, logical]
     default: physical
-  database:
-    description: Database that the figures and the write are checked in.
-    type: str
-    required: true
   owner:
     description: Role that owns the data.
     type: str
@@ -126,6 +113,26 @@ parts:
   description: Seconds of each part.
   type: dict
   returned: success
+target:
+  description: The point in time that was asked for.
+  type: dict
+  returned: with O(target)
+backup_set:
+  description: The set whose base backup was used, where O(sets) names it. Its content holds for the verification.
+  type: str
+  returned: with O(target)
+label:
+  description: The base backup that was used.
+  type: str
+  returned: with O(target)
+stopped:
+  description: Why replay ended, in the server's own words.
+  type: str
+  returned: with O(target)
+last_commit:
+  description: The last transaction that was committed (C(at), C(lsn), C(xid)), null where there was none.
+  type: dict
+  returned: with O(target)
 quarantined:
   description: Whether old data is in quarantine.
   type: bool
@@ -135,6 +142,13 @@ checks:
   type: list
   elements: dict
   returned: always
+uncompared:
+  description:
+    - Critical tables that a transaction under way at the target had locked, such as one that drops them. Then no
+      figures were compared beside; M(platform3.recovery.postgresql_verify_info) compares them in the promoted server.
+  type: list
+  elements: str
+  returned: with O(target)
 timeline:
   description: The timeline that the server is on now.
   type: int
@@ -144,7 +158,8 @@ parent_timeline:
   type: int
   returned: success
 end_lsn:
-  description: Where the WAL ends, read from archive and stream before replay was believed.
+  description: Where the WAL ends, read from archive and stream before replay was believed; with O(target) where replay
+    ended.
   type: str
   returned: O(method=physical)
 replayed_lsn:
@@ -181,6 +196,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_liv
     LiveServer,
     serve,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_point import (
+    plan_point,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import Clock, raise_epoch
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_scratch import (
     archive_streamed,
@@ -190,6 +208,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_scr
     restore_physical,
     save_facts,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import (
+    SETS_ARGUMENT,
+    TARGET_ARGUMENT,
+    target_of,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_to_point import restore_to_point
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
     assess,
     look,
@@ -198,6 +222,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader import one_shot
+
+# All wait for PostgreSQL, which has the most to copy and replay: it goes before what is restored beside it.
+CPU_SHARES = 4096
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -217,6 +245,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "processes": {"type": "int", "default": 2},
     "scratch_settings": {"type": "list", "elements": "str", "default": []},
     "archiving": {"type": "bool", "default": True},
+    "target": TARGET_ARGUMENT,
+    "sets": SETS_ARGUMENT,
     "write_probe": {
         "type": "str",
         "default": "SELECT pg_logical_emit_message(true, 'platform3.recovery', 'write probe')",
@@ -273,13 +303,32 @@ def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
         return restore_logical(worker, content, given["processes"], settings, progress)
     stanza = content["pgbackrest"]["stanza"]
     clock = Clock()
-    found = assess(look(worker.bash, stanza, content["pgbackrest"]["label"]), content)
-    clock.lap("look")
-    facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress)
+    target = target_of(given)
+    view = look(worker.bash, stanza, content["pgbackrest"]["label"])
+    if target is None:
+        found = assess(view, content)
+        clock.lap("look")
+        facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress)
+    else:
+        plan = plan_point(view, content, given["sets"], target, worker.bash)
+        clock.lap("look")
+        facts = restore_to_point(worker, stanza, plan, given["processes"], settings, progress)
+        found = plan.replayed_whole()
     facts["parts"] = {**clock.parts, **facts["parts"]}
     if given["archiving"]:
         facts["archived_from_stream"] = archive_streamed(worker, stanza, found)
     return facts
+
+
+def look_ahead(given: dict[str, Any], mounts: list[str]) -> dict[str, Any]:
+    """What would be restored, without a volume to work in."""
+    known, image, environment = given["content"]["pgbackrest"], given["image"], given["environment_id"]
+    view = look_without_volume(image, mounts, environment, known["stanza"], known["label"])
+    target = target_of(given)
+    if target is None:
+        return assess(view, given["content"]).as_dict()
+    with one_shot(image, mounts, environment) as run_bash:
+        return plan_point(view, given["content"], given["sets"], target, run_bash).as_dict()
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -288,21 +337,22 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     compose, fence, content = compose_of(given), fence_of(module), given["content"]
     stanza = content["pgbackrest"]["stanza"]
     mounts = one_shot_mounts(compose, given["service"], given["backup_store_path"])
-    target = f"{given['method']} restore of {content['pgbackrest']['label']}"
-    diff = {"before": "the old data\n", "after": f"{target}, the old data in quarantine\n"}
+    target = target_of(given)
+    what = f"to {target.text()}" if target else f"of {content['pgbackrest']['label']}"
+    after = f"{given['method']} restore {what}, the old data in quarantine\n"
+    diff = {"before": "the old data\n", "after": after}
     if module.check_mode:
-        label = content["pgbackrest"]["label"]
-        view = look_without_volume(given["image"], mounts, given["environment_id"], stanza, label)
-        found = assess(view, content)
-        return {"changed": True, "diff": diff, "recovery_point": found.recovery_point, "plan": found.as_dict()}
+        plan = look_ahead(given, mounts)
+        return {"changed": True, "diff": diff, "recovery_point": plan["recovery_point"], "plan": plan}
 
     clock = Clock()
     raise_epoch(given["backup_store_path"], fence.epoch)
     volume = volume_of(given, compose)
     set_mount = [f"{given['set_path']}:/set:ro"] if given["method"] == "logical" else []
     worker = VolumeWorker(
-        "postgresql", volume, given["image"], given["environment_id"], fence, mounts=[*mounts, *set_mount]
-    )
+        "postgresql", volume, given["image"], given["environment_id"], fence, [*mounts, *set_mount],
+        cpu_shares=CPU_SHARES,
+    )  # fmt: skip
     with worker:
         clock.lap("prepare")
         facts = bring_beside(given, worker)

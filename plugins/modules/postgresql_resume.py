@@ -11,27 +11,23 @@ version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
   - Names the recovery in the backup store's fence as the stream's folder, because in the old folder the receiver would
-    wait for ever for the old timeline, starts the receiver and waits until it streams.
+    wait for ever for the old timeline, makes the slot anew with its WAL reserved, starts the receiver and waits until
+    it streams.
   - Where the archive knows a later timeline than the server writes, which is so after a rollback, the server is given a
     timeline of its own first. Else the next recovery would follow the timeline that was rolled back.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.postgresql
+  - platform3.recovery.postgresql.one_shot
+  - platform3.recovery.postgresql.stream
 options:
   service:
     description: Compose service of the server.
     type: str
     required: true
-  image:
-    description: Image of the server, for one-shot containers.
-    type: str
-    required: true
   volume:
     description: Compose key of the server's volume.
-    type: str
-    required: true
-  environment_id:
-    description: Id of the environment.
     type: str
     required: true
   role_passwords:
@@ -42,26 +38,6 @@ options:
     description: Compose service of the WAL receiver.
     type: str
     required: true
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  database:
-    description: Any database of the server.
-    type: str
-    required: true
-  stanza:
-    description: Stanza of the repository.
-    type: str
-    required: true
-  backup_store_path:
-    description: Folder of the backup store (C(fence), C(wal-stream)).
-    type: path
-    required: true
-  slot:
-    description: Replication slot of the receiver; made anew with its WAL reserved where the stream changes its folder.
-    type: str
-    default: platform3_stream
   stream_name:
     description: Name of the stream's new folder; by default the recovery id, with the epoch where that one was left.
     type: str

@@ -16,11 +16,8 @@ description:
   - Nothing is changed. It fails when one of its checks is not good, with all of them in RV(checks).
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.postgresql
 options:
-  container:
-    description: Name of the server's container, which reads the archive.
-    type: str
-    required: true
   stanza:
     description: Stanza of the repository.
     type: str
@@ -33,10 +30,6 @@ options:
     description: Port of the server.
     type: int
     default: 5432
-  database:
-    description: Database to check.
-    type: str
-    required: true
   owner:
     description: Role that owns the data.
     type: str

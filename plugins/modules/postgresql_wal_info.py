@@ -17,22 +17,12 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.postgresql.one_shot
+  - platform3.recovery.postgresql.target
 options:
   service:
     description: Compose service of the server.
     type: str
-    required: true
-  image:
-    description: Image of the server.
-    type: str
-    required: true
-  environment_id:
-    description: Id of the environment.
-    type: str
-    required: true
-  backup_store_path:
-    description: Folder of the backup store (C(pgbackrest), C(wal-stream)).
-    type: path
     required: true
   content:
     description: The part C(components.postgresql) of the set's manifest.
@@ -63,9 +53,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: Base backup, timeline, first and last segment, and the segments that only the stream holds.
+  description:
+    - Base backup, timeline, first and last segment, and the segments that only the stream holds.
+    - C(abandoned) says that the base backup is of what an earlier recovery to a point in time, or a rollback, left
+      behind; the present life is on a newer timeline that it does not lead to.
+    - With O(target) also the set of the base backup (C(backup_set), null where O(sets) does not name it), the bytes of
+      WAL to replay (C(replay_bytes)), the record that replay ends before or behind (C(stops), C(stop_lsn)) and the
+      last transaction committed there (C(last_commit)).
   type: dict
   returned: success
+window:
+  description:
+    - C(earliest) and C(latest) point that can be reached, C(gaps) with the nearest points on both sides, the
+      C(timelines) of the present data with their positions, and what earlier recoveries have C(abandoned). Times from
+      its C(since) on are refused, until the present life goes on (C(again)).
+    - A point is C(at), C(lsn) and C(xid).
+  type: dict
+  returned: with O(target)
 recovery_point:
   description: About the instant that replay will reach, by when the newest WAL was written.
   type: str
@@ -83,9 +87,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
     COMPOSE_ARGUMENTS,
     compose_of,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._module import (
     STEP_ARGUMENTS,
     run_module,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_point import Ways, contents_of
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import (
+    SETS_ARGUMENT,
+    TARGET_ARGUMENT,
+    target_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
     assess,
@@ -93,6 +104,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_vie
     one_shot_mounts,
     require_dump,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader import one_shot
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -103,6 +115,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "backup_store_path": {"type": "path", "required": True},
     "content": {"type": "dict", "required": True},
     "method": {"type": "str", "choices": ["physical", "logical"], "default": "physical"},
+    "target": TARGET_ARGUMENT,
+    "sets": SETS_ARGUMENT,
 }
 
 
@@ -117,16 +131,38 @@ def of_the_dump(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def refuse_undone(plan: dict[str, Any]) -> None:
+    """PRC-562 where the base backup is of what an earlier recovery undid: replay would bring that back unasked."""
+    if plan["abandoned"]:
+        raise RecoveryError(
+            "PRC-562",
+            f"recover PostgreSQL from the base backup {plan['label']}",
+            "it was taken of what a later recovery to a point in time, or a rollback, has left behind",
+            "nothing was changed",
+            "choose a set from before that with -e recovery_backup_set=... (playbooks/catalog.yml lists them), and take"
+            " a full backup (backup.yml) after each such recovery",
+        )
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: look, judge."""
     given = module.params
+    target = target_of(given)
     if given["method"] == "logical":
         return of_the_dump(given["content"])
     known = given["content"]["pgbackrest"]
     mounts = one_shot_mounts(compose_of(given), given["service"], given["backup_store_path"])
     view = look_without_volume(given["image"], mounts, given["environment_id"], known["stanza"], known["label"])
-    plan = assess(view, given["content"]).as_dict()
+    window = {}
+    if target is None:
+        plan = assess(view, given["content"]).as_dict()
+        refuse_undone(plan)
+    else:
+        with one_shot(given["image"], mounts, given["environment_id"]) as run_bash:
+            ways = Ways(view, contents_of(given["content"], given["sets"]), run_bash)
+            plan, window = ways.plan(target).as_dict(), {"window": ways.window()}
     return {
+        **window,
         "changed": False,
         "plan": plan,
         "recovery_point": plan["recovery_point"],

@@ -20,6 +20,8 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.postgresql
+  - platform3.recovery.postgresql.stream
 options:
   wal_stream:
     description: Whether commits wait for the receiver.
@@ -42,26 +44,10 @@ options:
     description: Compose service of the WAL receiver.
     type: str
     required: true
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  database:
-    description: Any database of the server.
-    type: str
-    required: true
-  stanza:
-    description: Stanza of the repository.
-    type: str
-    required: true
   backup_store_path:
     description: Folder of the backup store (C(fence), C(wal-stream)).
     type: path
     required: true
-  slot:
-    description: Replication slot of the receiver.
-    type: str
-    default: platform3_stream
   timeout_seconds:
     description: How long the receiver may take to stream, and the archive to hold what came before a new slot.
     type: int

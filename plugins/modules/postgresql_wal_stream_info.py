@@ -14,39 +14,14 @@ description:
     What the archive lacks is computed from what the repository holds, not from the server's word.
 extends_documentation_fragment:
   - platform3.recovery.compose
+  - platform3.recovery.postgresql
+  - platform3.recovery.postgresql.one_shot
+  - platform3.recovery.postgresql.stream
 options:
   service:
     description: Compose service of the server.
     type: str
     required: true
-  image:
-    description: Image of the server.
-    type: str
-    required: true
-  environment_id:
-    description: Id of the environment.
-    type: str
-    required: true
-  container:
-    description: Name of the server's container.
-    type: str
-    required: true
-  database:
-    description: Any database of the server.
-    type: str
-    required: true
-  stanza:
-    description: Stanza of the repository.
-    type: str
-    required: true
-  backup_store_path:
-    description: Folder of the backup store (C(pgbackrest), C(wal-stream)).
-    type: path
-    required: true
-  slot:
-    description: Replication slot of the receiver.
-    type: str
-    default: platform3_stream
   lag_seconds:
     description: From which lag of the receiver on it is a problem.
     type: int

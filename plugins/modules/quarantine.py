@@ -13,13 +13,13 @@ description:
   - A recovery exchanges the restored data with the old and keeps the old in quarantine inside the same volume.
   - V(put_back) exchanges the two again; the restored data is in quarantine then. V(released) deletes what is in
     quarantine; it cannot be put back any more.
-  - The component must be isolated before O(state=put_back).
+  - The component must be isolated before O(state=put_back), which therefore is asked for with O(state=found) first.
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
 options:
   state:
-    description: What to do with the quarantined data; V(found) only looks.
+    description: What to do with the quarantined data; V(found) changes nothing, and fails if none can be put back.
     type: str
     choices: [put_back, released, found]
     required: true
@@ -103,28 +103,34 @@ def look(given: dict[str, Any], volume: str, recovery_id: str) -> tuple[int, str
     return held, state
 
 
+def require_old_data(given: dict[str, Any], recovery_id: str, held: int, state: str) -> None:
+    """RecoveryError PRC-407 where there is nothing to put back, so that the live data must not be taken away."""
+    if state not in ("swapped", "rolling_back") or held < 64 * 1024:
+        raise RecoveryError(
+            "PRC-407",
+            f"put the old data of {given['component']} back",
+            f"quarantine of {recovery_id} holds {held} bytes, exchange state is '{state or 'none'}': "
+            "there is no old data to put back (a total loss leaves none, a release deletes it)",
+            "the running data was not changed",
+            "keep the recovered data, or recover to another backup set",
+        )
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Look, refuse what cannot be, then exchange or delete."""
     given = module.params
     fence = fence_of(module)
-    volume = find_volume(given["compose"]["project"], given["volume"])
+    volume = find_volume(given["compose"]["project"], given["volume"]) or ""
     held, state = look(given, volume, fence.recovery_id) if volume else (0, "")
     result = {"changed": False, "held_bytes": held, "swap_state": state}
-    if given["state"] == "found":
-        return result
-    if given["state"] == "put_back":
-        if state == "rolled_back":
+    if given["state"] == "released":
+        if not held:
             return result
-        if volume is None or state not in ("swapped", "rolling_back") or held < 64 * 1024:
-            raise RecoveryError(
-                "PRC-407",
-                f"put the old data of {given['component']} back",
-                f"quarantine of {fence.recovery_id} holds {held} bytes, exchange state is '{state or 'none'}': "
-                "there is no old data to put back (a total loss leaves none, a release deletes it)",
-                "the running data was not changed",
-                "keep the recovered data, or recover to another backup set",
-            )
-    elif volume is None or not held:
+    elif state == "rolled_back":
+        return result
+    else:
+        require_old_data(given, fence.recovery_id, held, state)
+    if given["state"] == "found":
         return result
     if module.check_mode:
         return {**result, "changed": True}

@@ -42,6 +42,11 @@ options:
       - expire_backups
       - condemn
       - wal_stream
+      - find_moment
+      - exposure
+      - second_copy_keys
+      - restore_point
+      - recovery_window
     default: full
   environment:
     description: Name of the environment; O(confirm) compares C(recovery_confirm) with it.

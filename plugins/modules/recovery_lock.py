@@ -17,8 +17,8 @@ options:
   state:
     description:
       - V(taken) takes the lock or goes on with an unfinished recovery of the same id.
-      - V(released) ends the run; the lock is freed if O(outcome) is V(success), V(untouched) or V(abandoned), or if no
-        step behind assess was begun, so that nothing can be half done.
+      - V(released) ends the run; the lock is freed if O(outcome) is V(success) or V(abandoned), or if no step behind
+        assess was begun since it was taken, so that nothing can be half done. A backup frees it with V(untouched) too.
       - V(stopping) asks the run that holds the lock to end at its next step.
       - V(found) only tells who holds it.
     type: str
@@ -63,10 +63,16 @@ options:
   details:
     description:
       - What the journal's first line of this run also holds (components, backup set, incident).
-      - An C(incident_at) that is null becomes the time of the last heartbeat that a datastore acknowledged, where the
-        state folder holds a log of them that reaches beyond the backup set.
+      - An C(incident_at) that is null becomes the latest instant at which the platform can have been lost, where the
+        state folder holds a log of heartbeats that reaches beyond the backup set. That is when the heartbeat after the
+        last acknowledged one was due and not taken, and never later than the start of the recovery.
     type: dict
     default: {}
+  goal_told:
+    description: Whether it was told what to recover; where it was not, only a recovery that was begun may go on. One of
+      chosen components that goes on must be told the same ones, or none.
+    type: bool
+    default: true
   fence:
     description: The fence of the run that ends, for O(state=released).
     type: dict
@@ -126,7 +132,9 @@ held:
   type: dict
   returned: always
 details:
-  description: O(details) as the first run of this recovery gave them.
+  description:
+    - O(details) as the first run of this recovery gave them.
+    - C(scenario), C(components) and C(services) of that run are among them also where O(details) does not name them.
   type: dict
   returned: state is taken
 """
@@ -135,13 +143,14 @@ import datetime
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._barrier import resumed, touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import incident, read_log
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs import PLAYBOOKS
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
@@ -157,7 +166,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._state import (
 )
 
 WAIT_POLL_SECONDS = 0.5
-FREEING = ("success", "untouched", "abandoned")
+FREEING = {"recovery": ("success", "abandoned"), "backup": ("success", "abandoned", "untouched")}
 # What cannot be begun a second time under one id; a rollback or release works on a recovery that has ended.
 RECOVERIES = ("full", "partial", "point_in_time", "drill")
 
@@ -185,10 +194,21 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
             "nothing was changed",
             "leave recovery_id out for a new recovery, or name an unfinished one",
         )
+    if not again and not given["goal_told"]:
+        raise RecoveryError(
+            "PRC-312",
+            f"go on with recovery {wanted}",
+            "there is no unfinished recovery of this id, and what a new one is to bring back was not told",
+            "nothing was changed",
+            "give the id that reports/ and the card name, or say what to recover (target or components)",
+        )
+    if again and given["scenario"] in RECOVERIES:
+        require_same_goal(json.loads(read_text(journal_path).splitlines()[0]), given)
     run = 1 + (held.run if held and again else 0)
     details = dict(given["details"])
     if "incident_at" in details and not details["incident_at"]:
-        details["incident_at"] = incident(read_log(given["state_path"]), details.get("backup_set"))
+        began = time.time() - given["elapsed_seconds"]
+        details["incident_at"] = incident(read_log(given["state_path"]), details.get("backup_set"), began)
     if module.check_mode:
         fence = {"recovery_id": wanted, "epoch": 0}
         return {"fence": fence, "run": run, "details": details, "resumed_before": False, "began_at": now_iso()}
@@ -251,9 +271,44 @@ def to_wait_for(given: dict[str, Any], held: Lock | None, lock_path: str) -> boo
 
 
 def first_details(journal: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What the first run of this recovery was told: a later run goes on with the same set, components and incident."""
+    """What the first run of this recovery was told: a later run goes on with the same set, components and incident.
+
+    What works on a recovery, such as a rollback, gives nothing and hears what that brought back.
+    """
     first = json.loads(journal.splitlines()[0])
-    return {key: first.get(key, value) for key, value in given.items()}
+    brought_back = {key: first[key] for key in ("scenario", "components", "services") if key in first}
+    return {**brought_back, **{key: first.get(key, value) for key, value in given.items()}}
+
+
+def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:
+    """A recovery that goes on is of the same scenario, target and components, or RecoveryError PRC-311: half is done.
+
+    What is not told again is that of the first run.
+    """
+    target = given["details"].get("target_time") or ""
+    began = (first.get("scenario"), first.get("target_time") or "", components_of(first))
+    told = components_of(given["details"]) if given["goal_told"] and given["scenario"] == "partial" else ""
+    if given["scenario"] == began[0] and target in ("", began[1]) and told in ("", began[2]):
+        return
+    asked, found = (
+        f"{str(scenario).replace('_', '-')} recovery"
+        + (f" to {at}" if at else "")
+        + (f" of {components}" if components and scenario == "partial" else "")
+        for scenario, at, components in ((given["scenario"], target, told), began)
+    )
+    raise RecoveryError(
+        "PRC-311",
+        f"go on with recovery {given['recovery_id']} as a {asked}",
+        f"it was begun as a {found}",
+        "nothing was changed by this",
+        f"run {PLAYBOOKS.get(str(began[0]), began[0])} with its recovery_id, and no other target or components;"
+        " or abandon.yml",
+    )
+
+
+def components_of(details: dict[str, Any]) -> str:
+    """The components of a recovery as they are typed; "" where none are named."""
+    return ",".join(details.get("components") or [])
 
 
 def compare_environment(folder: str, environment_id: str) -> None:
@@ -275,10 +330,17 @@ def refused(reason: str, held: Lock, wanted: str) -> RecoveryError:
         way = "wait for it to end, then run the same command again"
     else:
         way = (
-            f"go on with it: ansible-playbook {held.scenario}_recovery.yml -e recovery_id={held.recovery_id} "
+            f"go on with it: ansible-playbook {playbook_of(held.scenario)} -e recovery_id={held.recovery_id} "
             f"(or give it up: ansible-playbook playbooks/abandon.yml -e recovery_id={held.recovery_id})"
         )
     return RecoveryError("PRC-308", f"take the lock for {wanted}", reason, "nothing was changed", way)
+
+
+def playbook_of(scenario: str) -> str:
+    """The playbook of a scenario, against the checkout."""
+    if scenario in RECOVERIES:
+        return "drill.yml" if scenario == "drill" else f"{scenario}_recovery.yml"
+    return f"playbooks/{scenario}.yml"
 
 
 def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, Any]:
@@ -306,9 +368,13 @@ def release(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[st
         },
     )
     journal = read_text(os.path.join(given["state_path"], held.recovery_id, "journal.jsonl"))
-    freed = given["outcome"] in FREEING or not touched(parse(journal))
+    begun = touched(parse(journal), held.run)
+    freed = given["outcome"] in FREEING[held.kind] or begun is None
     if freed:
         os.unlink(lock_path)
+    elif begun and begun != held.scenario:
+        # A rollback that was refused leaves the recovery that it took the lock from as unfinished as it was.
+        replace_text(lock_path, replace(held, scenario=begun).line() + "\n")
     return {"changed": True, "freed": freed}
 
 
@@ -369,6 +435,7 @@ def main() -> None:
             "holder": {"type": "str", "default": "unknown"},
             "elapsed_seconds": {"type": "float", "default": 0},
             "details": {"type": "dict", "default": {}},
+            "goal_told": {"type": "bool", "default": True},
             "fence": {
                 "type": "dict",
                 "options": {

@@ -74,8 +74,8 @@ rto:
     postgresql: {seconds: 41.2, target_seconds: 300, maximum_seconds: 600, verdict: met}
 rpo:
   description:
-    - For each type of data C(seconds), C(target_seconds), the C(verdict) met, missed or not_measured, and the
-      C(recovery_point).
+    - For each type of data C(seconds), which is lost at most, C(target_seconds), the C(verdict) met, missed
+      or not_measured, and the C(recovery_point).
   type: dict
   returned: success
   sample:
@@ -121,7 +121,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": False,
         "rto": recovery_times(history, given["objectives"], components),
-        "rpo": recovery_losses(history, given["objectives"], incident_at),
+        "rpo": recovery_losses(history, given["objectives"], normal_instant(told.get("target_time")) or incident_at),
         "downtime_seconds": downtime_seconds(history, incident_at),
         "components": {name: component_state(history, name) for name in components if name != "app_services"},
     }

@@ -92,7 +92,7 @@ path:
   type: str
   returned: success
 files:
-  description: The files written.
+  description: The files written, and those of the loss statement that lie beside them.
   type: list
   elements: dict
   returned: success
@@ -121,6 +121,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._module import 
 from ansible_collections.platform3.recovery.plugins.module_utils._report import build
 from ansible_collections.platform3.recovery.plugins.module_utils._report_html import page
 from ansible_collections.platform3.recovery.plugins.module_utils._report_text import card, markdown
+from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import files_of
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     exclusive,
     parse_lock,
@@ -177,7 +178,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
                 "sha256": hashlib.sha256(content.encode()).hexdigest(),
             }
             for name, content in contents.items()
-        ],
+        ]
+        # A file that did not get here is on record as a failure of the step that had to bring it.
+        + [one for one in files_of(report["undone"]) if os.path.isfile(os.path.join(folder, one["name"]))],
     }
 
 

@@ -17,6 +17,7 @@ author:
   - Platform3 team (@platform3)
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.redis
 attributes:
   check_mode:
     description: Writes nothing.
@@ -32,22 +33,6 @@ options:
     required: true
   environment_id:
     description: Id of the environment.
-    type: str
-    required: true
-  host:
-    description: Where the server listens.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Port of the server.
-    type: int
-    default: 6379
-  user:
-    description: Administrator of Redis.
-    type: str
-    required: true
-  password:
-    description: The administrator's password.
     type: str
     required: true
   set_path:

@@ -12,7 +12,7 @@ author: Platform3 (@platform3)
 description:
   - Reads the shipped append-only logs in one read-only container and says whether the newest of them or the set's
     snapshot reaches further.
-  - It fails where a log is required and none can be used.
+  - It fails where a log is required and none can be used, and where a target cannot be reached.
 extends_documentation_fragment:
   - platform3.recovery.step
 options:
@@ -35,6 +35,15 @@ options:
   log_path:
     description: Folder of the store's shipped logs; none are looked for where it is left out.
     type: path
+  target_time:
+    description:
+      - Instant that Redis is to be brought back to (ISO 8601 with an offset from UTC). One that cannot be reached is
+        refused with the nearest points that can. Left out or empty, it is the newest.
+    type: str
+  window:
+    description: Whether to tell all that can be reached, also without a target.
+    type: bool
+    default: false
   restore_from:
     description: The newest of snapshot and log, or the V(snapshot) alone.
     type: str
@@ -75,13 +84,55 @@ recovery_point:
   description: The instant that will be reached.
   type: str
   returned: success
+reached:
+  description: How close that is to the target; its newest command is known once the log is read.
+  type: dict
+  returned: with O(target_time)
+  contains:
+    target_time:
+      description: The target in UTC.
+      type: str
+    reached_point:
+      description: The instant whose data it will be, at the target or before it.
+      type: str
+    skew_seconds:
+      description: The target less the reached point.
+      type: float
+window:
+  description:
+    - The seconds that each generation of each life of the data can be taken back to. What one lacks another may have;
+      an instant in none of them cannot be reached.
+  type: list
+  elements: dict
+  returned: with O(target_time) or O(window)
+  contains:
+    life:
+      description: Folder of the log; V(initial) before the first recovery, then one for each.
+      type: str
+    generation:
+      description: Number of its base.
+      type: int
+    earliest:
+      description: First second that can be reached.
+      type: str
+    latest:
+      description: Last second that can be reached.
+      type: str
+    inherited:
+      description: Whether that is what a recovery brought along from the life before.
+      type: bool
+warnings_found:
+  description: Generations that cannot be used, and what stands in for them.
+  type: list
+  elements: str
+  returned: with O(target_time) or O(window)
 needed_bytes:
   description: Room that the restore takes beside the old data, and as much again for a rewrite of the log.
   type: int
   returned: success
 """
 
-from typing import Any
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
@@ -90,10 +141,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look
     choose_source,
     look_without_volume,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import (
+    choose_for_target,
+    look_at_all,
+    would_reach,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
     **LOG_ARGUMENTS,
+    "window": {"type": "bool", "default": False},
     "image": {"type": "str", "required": True},
     "environment_id": {"type": "str", "required": True},
     "content": {"type": "dict", "required": True},
@@ -101,14 +158,33 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+def for_target(given: dict[str, Any], snapshot_at: str, look: Callable[[str], str]) -> dict[str, Any]:
+    """The module's result where a target is given."""
+    choice = choose_for_target(given, snapshot_at, look)
+    reached = would_reach(choice, snapshot_at)
+    log_bytes = [one.until(choice.second).bytes for one in choice.logs]
+    return {
+        "changed": False,
+        "source": "log" if choice.logs else "snapshot",
+        "reason": choice.reason,
+        "recovery_point": reached["reached_point"],
+        "reached": reached,
+        "window": list(choice.window),
+        "warnings_found": list(choice.warnings),
+        "needed_bytes": 3 * max([given["snapshot_bytes"], *log_bytes]),
+    }
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: look, choose."""
     given = module.params
     snapshot_at = given["content"]["recovery_point"]
     look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
+    if given["target_time"]:
+        return for_target(given, snapshot_at, look)
     source = choose_source(given, snapshot_at, look)
     bytes_restored = source.log.bytes if source.log else given["snapshot_bytes"]
-    return {
+    result = {
         "changed": False,
         "source": "log" if source.log else "snapshot",
         "reason": source.reason,
@@ -116,6 +192,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         # A log that turns out to be damaged is replaced by the snapshot.
         "needed_bytes": 3 * max(bytes_restored, given["snapshot_bytes"]),
     }
+    if given["window"]:
+        reaches, problems = look_at_all(given, look)
+        result |= {"window": [one.window() for one in reaches], "warnings_found": problems}
+    return result
 
 
 def main() -> None:

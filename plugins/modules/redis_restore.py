@@ -14,6 +14,11 @@ description:
   - Else copies the snapshot beside the live data and compares its hash, loads it so and compares the keys of each
     database net of expiry. It becomes the base of an append-only log, because a server that has the log on ignores a
     snapshot and starts empty.
+  - With a O(target_time) finds, of all lives and generations that were shipped, the newest base before the target whose
+    log covers it, and takes its log back with C(redis-check-aof --truncate-to-timestamp). What is reached is the
+    beginning of the target's second. Where no log reaches back that far, the set's snapshot is taken if it is older
+    than the target, and the skew is said; a target behind the end of the log is refused.
+  - Keys with a time to live expire by the clock of now, also those that were alive at the target.
   - Drops cached keys that are stale by nature.
   - Exchanges the data folders, keeps the old data in quarantine, starts the service and waits until it serves.
   - Goes on where an earlier run with the same recovery id ended.
@@ -23,6 +28,9 @@ author:
 extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
+  - platform3.recovery.redis
+  - platform3.recovery.redis.snapshot
+  - platform3.recovery.redis.log
 attributes:
   check_mode:
     description: Shows what would be replaced and changes nothing.
@@ -44,62 +52,6 @@ options:
     description: Id of the environment.
     type: str
     required: true
-  host:
-    description: Where the server listens.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Port of the server.
-    type: int
-    default: 6379
-  user:
-    description: Administrator of Redis.
-    type: str
-    required: true
-  password:
-    description: The administrator's current password.
-    type: str
-    required: true
-  set_path:
-    description: Folder of the backup set.
-    type: path
-    required: true
-  artefact:
-    description: The manifest's record of the RDB.
-    type: dict
-    required: true
-    suboptions:
-      path:
-        description: Path in the backup set.
-        type: str
-        required: true
-      bytes:
-        description: Size of the file.
-        type: int
-        required: true
-      sha256:
-        description: Hash of the file.
-        type: str
-        required: true
-  content:
-    description: The manifest's component C(redis), as RV(platform3.recovery.redis_backup#module:content).
-    type: dict
-    required: true
-  log_path:
-    description: Folder of the store's shipped logs; none are looked for where it is left out.
-    type: path
-  restore_from:
-    description: The newest of snapshot and log, or the V(snapshot) alone.
-    type: str
-    choices: [newest, snapshot]
-    default: newest
-  log:
-    description:
-      - Whether a log that cannot be used ends the restore (V(required)), or the snapshot is taken instead and a warning
-        says what that loses (V(preferred)).
-    type: str
-    choices: [required, preferred]
-    default: preferred
   cache_patterns:
     description: Keys that are dropped because a restored value is out of date by nature, as database and glob pattern.
     type: list
@@ -144,6 +96,26 @@ recovery_point:
   description: Instant of the newest data restored (UTC); of a log, the second of its newest command.
   returned: success
   type: str
+reached:
+  description: How close it came to the target.
+  returned: with O(target_time)
+  type: dict
+  contains:
+    target_time:
+      description: The target in UTC.
+      type: str
+    reached_point:
+      description: The instant whose data it is, at the target or before it.
+      type: str
+    skew_seconds:
+      description: The target less the reached point; below one second of a log.
+      type: float
+    newest_command_at:
+      description: Second of the newest command that is left in the log; null where it is a snapshot.
+      type: str
+    told:
+      description: The same as a sentence, and whether nothing was written just before.
+      type: str
 source:
   description: What was restored, C(log) or C(snapshot).
   returned: success
@@ -199,11 +171,19 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look
     choose_source,
     look_without_volume,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore import Snapshot, cannot_restore
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_restore import (
+    SNAPSHOT_ARGUMENTS,
+    Snapshot,
+    snapshot_of,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_server import (
     SERVER_ARGUMENTS,
     server_of,
     wait_until_serving,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import (
+    choose_for_target,
+    would_reach,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
 
@@ -216,17 +196,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "volume": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "environment_id": {"type": "str", "required": True},
-    "set_path": {"type": "path", "required": True},
-    "artefact": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "path": {"type": "str", "required": True},
-            "bytes": {"type": "int", "required": True},
-            "sha256": {"type": "str", "required": True},
-        },
-    },
-    "content": {"type": "dict", "required": True},
+    **SNAPSHOT_ARGUMENTS,
     "cache_patterns": {
         "type": "list",
         "elements": "dict",
@@ -235,19 +205,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "start_timeout_seconds": {"type": "int", "default": 120},
 }
-
-
-def snapshot_of(parameters: dict[str, Any]) -> Snapshot:
-    """The snapshot that the inputs name; RecoveryError PRC-604 where its path leaves the backup set."""
-    artefact = parameters["artefact"]
-    root = os.path.realpath(parameters["set_path"])
-    path = os.path.realpath(os.path.join(root, artefact["path"]))
-    snapshot = Snapshot(path, artefact["bytes"], artefact["sha256"], parameters["content"])
-    if not path.startswith(root + os.sep) or not os.path.isfile(path):
-        raise cannot_restore(
-            snapshot, "PRC-604", "it is no file of the backup set", "choose another backup set (recovery_backup_set)"
-        )
-    return snapshot
 
 
 def diff_of(given: dict[str, Any], volume: str | None, after: str) -> dict[str, str]:
@@ -262,6 +219,18 @@ def would_restore(given: dict[str, Any], snapshot: Snapshot, volume: str | None)
     """The module's result in check mode."""
     point = snapshot.content["recovery_point"]
     look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
+    if given["target_time"]:
+        choice = choose_for_target(given, point, look)
+        reached = would_reach(choice, point)
+        log = choice.logs[0].where if choice.logs else None
+        return {
+            "changed": True,
+            "diff": diff_of(given, volume, f"{log or snapshot.path}, {reached['reached_point']}"),
+            "recovery_point": reached["reached_point"],
+            "reached": reached,
+            "source": "log" if log else "snapshot",
+            "warnings_found": list(choice.warnings),
+        }
     source = choose_source(given, point, look)
     point = (source.log and source.log.recovery_point) or point
     return {
@@ -307,6 +276,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "changed": True,
         "diff": diff_of(given, had, f"{record['source']}, {record['recovery_point']}"),
         "recovery_point": record["recovery_point"],
+        **({"reached": record["reached"]} if record.get("reached") else {}),
         "source": record["source"],
         "warnings_found": record["warnings"],
         "expected_keys": record["keys"],

@@ -67,7 +67,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
 
 POLL_SECONDS = 0.1
-SHIPPING = "/usr/local/lib/platform3/shipping"
+SHIPPING = "/sidecars/aof_shipper_healthy"
 
 
 def shipped(compose: Compose, service: str) -> str:

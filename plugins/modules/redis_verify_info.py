@@ -16,27 +16,12 @@ author:
   - Platform3 team (@platform3)
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.redis
 attributes:
   check_mode:
     description: Reads only.
     support: full
 options:
-  host:
-    description: Where the server listens.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Port of the server.
-    type: int
-    default: 6379
-  user:
-    description: Administrator of Redis.
-    type: str
-    required: true
-  password:
-    description: The administrator's current password.
-    type: str
-    required: true
   content:
     description: The manifest's component C(redis).
     type: dict
@@ -143,7 +128,7 @@ def secret_checks(client: Any, server: Server) -> list[Check]:
     """The current secret opens the administrator's door, and without one there is no door."""
     import redis
 
-    nobody = redis.Redis(host=server.host, port=server.port, socket_timeout=5, decode_responses=True)
+    nobody = server.connect(5, anonymous=True)
     try:
         nobody.get("platform3:recovery:probe")
         answer = "admitted"

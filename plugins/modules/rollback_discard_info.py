@@ -14,11 +14,8 @@ description:
   - Lists it, and fails where there is any and O(discard) is not set, or where it cannot be listed. Changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.step
+  - platform3.recovery.trading_database
 options:
-  postgresql:
-    description: The live database (host, port, database, user, password).
-    type: dict
-    required: true
   query:
     description: Statement that gives a row for each thing that would be lost; C(%(since)s) stands for O(since).
     type: str
@@ -59,6 +56,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._trading_database import DATABASE_ARGUMENT, connect
 
 ACCEPT = "run it again with -e rollback_discard=true to discard them, or keep the recovered data"
 SHOWN = 10
@@ -69,18 +67,8 @@ def done_since(given: dict[str, Any]) -> list[dict[str, str]]:
     import psycopg
     from psycopg.rows import dict_row
 
-    database = given["postgresql"]
     try:
-        with psycopg.connect(
-            host=database["host"],
-            port=database["port"],
-            dbname=database["database"],
-            user=database["user"],
-            password=database["password"],
-            connect_timeout=5,
-            options="-c default_transaction_read_only=on -c statement_timeout=30s",
-            row_factory=dict_row,
-        ) as connection:
+        with connect(given["postgresql"], row_factory=dict_row) as connection:
             rows = connection.execute(given["query"], {"since": given["since"]}).fetchall()
     except psycopg.Error as error:
         raise RecoveryError(
@@ -120,7 +108,7 @@ def main() -> None:
     run_module(
         {
             **STEP_ARGUMENTS,
-            "postgresql": {"type": "dict", "required": True, "no_log": True},
+            "postgresql": DATABASE_ARGUMENT,
             "query": {"type": "str", "required": True},
             "since": {"type": "str", "required": True},
             "discard": {"type": "bool", "default": False},

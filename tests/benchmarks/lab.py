@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 from ansible_collections.platform3.recovery.plugins.module_utils._gateway import ORDERS, Gateway
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import Entry, parse
+from ansible_collections.platform3.recovery.plugins.module_utils._journal_file import read_journal
 from ansible_collections.platform3.recovery.plugins.module_utils._state import parse_lock, read_text
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
@@ -22,6 +24,7 @@ from tests import module_runs
 from tools.drill import lose_everything, utc_now
 
 LABEL = "platform3.recovery.environment"
+ELSEWHERE = "platform3.recovery.elsewhere"
 BEGAN = time.monotonic()
 ORDER = {"symbol": "EURUSD", "type": "market", "side": "buy", "quantity": 0.1, "is_test": True}
 
@@ -70,8 +73,15 @@ class Lab:
 
     def compose(self, *arguments: str) -> list[str]:
         """The command line of Compose for the lab."""
-        paths = ["--env-file", f"{self.run_path}/compose.env", "-f", f"{self.root}/lab/compose.yaml"]
-        return ["docker", "compose", *paths, *arguments]
+        files = [f"--file={self.root}/lab/{name}" for name in self.facts["recovery_compose"]["files"]]
+        return ["docker", "compose", "--env-file", f"{self.run_path}/compose.env", *files, *arguments]
+
+    def sql(self, *commands: str) -> str:
+        """What the database answers to its superuser, rows alone; CalledProcessError at the first that fails."""
+        connect = ["--no-psqlrc", "--username=postgres", f"--dbname={self.facts['postgresql_database']}"]
+        form = ["--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+        psql = ["docker", "exec", self.facts["postgresql_container"], "psql", *connect, *form]
+        return output(*psql, *(f"--command={one}" for one in commands))
 
     # Guard
 
@@ -86,7 +96,10 @@ class Lab:
         ids["lab/run/compose.env"] = variables.get("PLATFORM3_ENVIRONMENT_ID", "")
         project = self.facts["recovery_compose"]["project"]
         listing = ["docker", "volume", "ls", "--filter", f"label=com.docker.compose.project={project}", "--format"]
-        for line in output(*listing, f'{{{{.Name}}}} {{{{.Label "{LABEL}"}}}}').splitlines():
+        # What stands for another machine (the second copy's store) has the id under another label: it is not destroyed.
+        for line in output(
+            *listing, f'{{{{.Name}}}} {{{{.Label "{LABEL}"}}}}{{{{.Label "{ELSEWHERE}"}}}}'
+        ).splitlines():
             name, _, found = line.partition(" ")
             ids[f"volume {name}"] = found
         foreign = [f"{where} ({found or 'no id'})" for where, found in ids.items() if found != self.id]
@@ -176,6 +189,10 @@ class Lab:
     def newest_set(self) -> Path:
         """The folder of the newest complete backup set."""
         return max(path.parent for path in self.store.glob("*Z/backup_manifest.json"))
+
+    def journal(self, run_id: str) -> list[Entry]:
+        """The entries of a run's journal. RecoveryError where there is none."""
+        return parse(read_journal(str(self.state), run_id).decode())
 
     @staticmethod
     def manifest(backup_set: Path) -> dict[str, Any]:

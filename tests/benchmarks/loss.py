@@ -51,7 +51,8 @@ def measure(lab: Lab, runs: int) -> Result:
             f"{runs} losses in each mode, at random moments under {ORDERS_A_SECOND:.0f} orders a second; every"
             " container killed, every volume deleted",
             "missing: acknowledged orders that the recovered database does not hold",
-            "reported RPO: the incident (the last heartbeat that was logged) less the newest heartbeat that came back",
+            "reported RPO: the latest instant of the loss (when the heartbeat after the last one was due) less the"
+            " newest heartbeat that came back",
         ],
         figures,
     )

@@ -137,9 +137,7 @@ class OldProcedure:
         content = self.lab.manifest(self.set)["components"]
         wrong = []
         for table in content["postgresql"]["figures"]["tables"]:
-            query = ["--tuples-only", "--no-align", f"--command=SELECT count(*) FROM {table['table']}"]
-            psql = ["docker", "exec", self.lab.facts["postgresql_container"], "psql", "--username=postgres"]
-            rows = int(self._run(*psql, "--dbname=forex_trading", *query))
+            rows = int(self.lab.sql(f"SELECT count(*) FROM {table['table']}"))
             if rows < table["settled_rows"]:
                 wrong.append(f"{table['table']}: {rows} of {table['settled_rows']} rows")
         for bucket in content["influxdb"]["buckets"]:

@@ -23,6 +23,7 @@ PRIVATE = (
     "docs/vault.txt",
     "roles/redis/files/redis_password",
     "plugins/modules/.env",
+    "sidecars/.env",
     "inventories/production/group_vars/all/vault.yml",
     ".vault_pass",
     "id_ed25519",
@@ -32,6 +33,12 @@ NEEDED = (
     "plugins/action/step.py",
     "playbooks/full_recovery.yml",
     "meta/runtime.yml",
+    "sidecars/compose.yaml",
+    "sidecars/wal_receiver",
+    "sidecars/aof_shipper",
+    "sidecars/aof_shipper_healthy",
+    "sidecars/heartbeat.py",
+    "sidecars/second_copy.py",
 )
 
 

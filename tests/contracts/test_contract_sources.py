@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tests.contracts.tree import ROOT, Vaulted, files, load, yaml_files
 
 SOURCE_SUFFIXES = {".py", ".sh", ".yml", ".yaml", ".j2", ".sql", ".html", ".go", ".toml", ".conf", ".cfg"}
 MAXIMUM_LINES = 500
-LAB_MAXIMUM_LINES = 1500
+# Well under the 1,500 that a test bed may have.
+LAB_MAXIMUM_LINES = 1420
 SECRET_NAME = re.compile(r"(password|passphrase|token|secret|private_key|signing_key)s?$")
 # An address of a package source or container registry; spelt in parts, so that this file names none.
 REGISTRY = re.compile(
@@ -139,6 +141,9 @@ def test_no_secret_of_the_lab_stands_in_any_file() -> None:
 
 
 def test_what_is_made_on_a_machine_is_ignored_by_git() -> None:
+    made = ["secrets/lab/postgresql_password", "reports/r-1/report.json", "build/x", "lab/run/environment_id"]
+    told = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.stdout.split() == made
     tracked = {path.relative_to(ROOT).parts[0] for path in files()}
     assert not tracked & {"secrets", "reports", ".venv", "build"}
     assert not [path for path in files() if path.is_relative_to(ROOT / "lab/run")]

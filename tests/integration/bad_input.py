@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 from ansible_collections.platform3.recovery.plugins.module_utils import _manifest, _signing
 
+from tests.integration.scratch import docker
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 LAB_INVENTORY = ROOT / "inventories/lab"
@@ -87,6 +89,8 @@ class Bench:
             backup_store_path=str(self.store),
             recovery_state_path=str(self.state),
             recovery_report_dir=str(self.reports),
+            # A store without a good set is what is tried here: nothing else may help out.
+            second_copy_url="",
             # The platform's own door stays as it is, whatever happens.
             platform_close_argv=["touch", str(folder / "closed")],
             platform_open_argv=["rm", "--force", str(folder / "closed")],
@@ -165,11 +169,6 @@ def replace(path: Path, data: bytes) -> None:
 def complete_sets() -> list[Path]:
     """The complete sets of the lab's own store, oldest first."""
     return sorted(path.parent for path in STORE.glob("*Z/backup_manifest.json"))
-
-
-def docker(*arguments: str) -> str:
-    """What docker prints."""
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def live(until: str) -> dict[str, Any]:

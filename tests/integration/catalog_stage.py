@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
 from tests.integration.postgresql_stage import CRITICAL_TABLES, IMAGE, Stage
 
@@ -93,6 +96,11 @@ class Store:
             "stanza": "platform3",
         }
 
+    @property
+    def log(self) -> dict[str, str]:
+        """Redis' shipped log, for those that look at it."""
+        return {"redis_log_path": str(self.path / "aof")}
+
     def catalog(self) -> dict[str, Any]:
         """The catalogue, and its table as one text."""
         result = self.good(self.stage.module("backup_catalog_info", environment="test", **self.shared()))
@@ -129,9 +137,24 @@ class Store:
         """Run backup_expire under the lock of expire-1."""
         rules = dict.fromkeys(("last", "hourly", "daily", "weekly", "monthly", "yearly", "min_tested", "bad_days"), 0)
         given = {"policy": {**rules, **policy}, "fence": {"recovery_id": "expire-1", "epoch": 5}}
-        return self.stage.module("backup_expire", **self.shared(), **given, _ansible_check_mode=check_mode)
+        return self.stage.module("backup_expire", **self.shared(), **self.log, **given, _ansible_check_mode=check_mode)
+
+    def former_life(self, name: str, epoch: str | None, written_at: str) -> None:
+        """A folder of the store as one life of the data left it, nothing in it newer than that."""
+        folder = self.path / name
+        folder.mkdir(parents=True)
+        (folder / ("appendonly.aof.1.incr.aof" if epoch else "000000010000000000000001.partial")).write_bytes(b"x" * 99)
+        if epoch:
+            (folder / "epoch").write_text(f"{epoch}\n")
+        at = parse_iso(written_at)
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (at, at))
 
     # What is there
+
+    def lives(self) -> set[str]:
+        """Folders of streamed WAL and of shipped logs."""
+        return {f"{kind}/{path.name}" for kind in ("wal-stream", "aof") for path in (self.path / kind).iterdir()}
 
     def folders(self) -> set[str]:
         """Names in the store that look like sets, of whatever kind."""

@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
-import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.scratch import ROOT, docker, free_port, new_id, remove_containers, run_module
+
 IMAGE = "platform3/influxdb:2.7"
-MODULES = "ansible_collections.platform3.recovery.plugins.modules"
 ORGANISATION = "forex-trading"
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "AUDUSD")
 DAYS, POINTS_A_DAY = 4, 6000
@@ -28,33 +25,19 @@ DAY = 86400 * SECOND
 TASK = 'option task = {name: "tick-count", every: 1h}\nfrom(bucket: "market-data") |> range(start: -1h) |> count()'
 
 
-def docker(*arguments: str, check: bool = True) -> str:
-    """stdout of a docker command."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 class Platform:
     """One InfluxDB under a Compose project of its own."""
 
     def __init__(self, folder: Path, token: str) -> None:
         folder.mkdir()
         self.folder = folder
-        self.id = f"test-{secrets.token_hex(6)}"
+        self.id = new_id()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = token
         for name, value in (("influxdb_token", token), ("influxdb_password", secrets.token_hex(12))):
             (folder / name).write_text(value)
-        label = {"platform3.recovery.environment": self.id}
+        label = {ENVIRONMENT_LABEL: self.id}
         service = {
             "image": IMAGE,
             "labels": label,
@@ -97,30 +80,12 @@ class Platform:
 
     def clean(self) -> None:
         """Everything this platform made goes away."""
-        names = docker("ps", "--all", "--quiet", "--filter", f"label=platform3.recovery.environment={self.id}").split()
-        if names:
-            docker("rm", "--force", "--volumes", *names, check=False)
+        remove_containers(self.id)
         self.compose("down", "--volumes", "--timeout", "1")
-
-    def process(self, name: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
-        """A module, started as Ansible does, its input in a file."""
-        given = self.folder / f"{name}-{secrets.token_hex(4)}.json"
-        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-        return subprocess.Popen(
-            [sys.executable, "-m", f"{MODULES}.{name}", str(given)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
-        )
 
     def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A module's result."""
-        out, error = self.process(name, arguments).communicate(timeout=180)
-        assert out.strip(), error
-        result: dict[str, Any] = json.loads(out)
-        assert self.token not in out
-        return result
+        return run_module(self.folder, name, arguments, unsaid=[self.token])
 
     def server(self) -> dict[str, Any]:
         """The inputs that name the server."""

@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_containers, run_module, until
+
+COMPOSE_FILES = ["compose.yaml", "sidecars/compose.yaml"]
 IMAGE = "platform3/postgresql:17"
-MODULES = "ansible_collections.platform3.recovery.plugins.modules"
 SET_ID = "20261123T051700Z"
 SECRETS = [
     "postgresql_password", "postgresql_replication_password", "redis_password", "redis_services_password",
@@ -37,26 +35,12 @@ INSERT INTO orders (account_id, quantity, created_at)
 """
 
 
-def docker(*arguments: str, check: bool = True) -> str:
-    """stdout of a docker command."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 class Stage:
     """One environment: `id` labels and names all that it makes. With a lost one, its store and secrets are copied."""
 
     def __init__(self, folder: Path, lost: Stage | None = None) -> None:
         self.folder = folder
-        self.id = f"test-{secrets.token_hex(6)}"
+        self.id = new_id()
         self.port = free_port()
         self.store = folder / "store"
         self.container = f"{self.id}-forex-postgres"
@@ -75,6 +59,10 @@ class Stage:
             "BACKUP_STORE_PATH": self.store,
             "PLATFORM3_SECRETS_PATH": folder / "secrets",
             "PLATFORM3_RUN_PATH": folder / "run",
+            "HEARTBEAT_PATH": folder / "run",
+            "SECOND_COPY_STATE_PATH": folder / "run",
+            "SECOND_COPY_URL": "unused",
+            "SECOND_COPY_BUCKET": "unused",
             "POSTGRESQL_PORT": self.port,
         }
         (folder / "compose.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
@@ -114,13 +102,13 @@ class Stage:
         return {
             "project": self.id,
             "directory": str(ROOT / "lab"),
-            "files": ["compose.yaml"],
+            "files": COMPOSE_FILES,
             "env_file": str(self.folder / "compose.env"),
         }
 
     def compose(self, *arguments: str) -> str:
         """Run Compose on the project."""
-        where = ["--project-directory", f"{ROOT}/lab", "--file", f"{ROOT}/lab/compose.yaml"]
+        where = [f"--file={ROOT}/lab/{name}" for name in COMPOSE_FILES]
         return docker(
             "compose", "--project-name", self.id, *where, "--env-file", f"{self.folder}/compose.env", *arguments
         )
@@ -144,7 +132,7 @@ class Stage:
                 )  # fmt: skip
             except psycopg.OperationalError as error:
                 if time.monotonic() > deadline:
-                    raise AssertionError(f"{error}\n{docker('logs', '--tail', '30', self.container)}") from error
+                    raise AssertionError(f"{error}\n{logs(self.container)}") from error
                 time.sleep(0.1)
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
@@ -173,18 +161,12 @@ class Stage:
         """Wait until the receiver has on disk what was written until now, so that nothing more can be lost."""
         lsn = self.superuser("SELECT pg_current_wal_flush_lsn()")
         query = f"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{lsn}'"
-        self._await(lambda: self.superuser(query) == "1", "the receiver")
+        until(lambda: self.superuser(query) == "1", 60, "all of it streamed", f"{self.id}-forex-wal-receiver")
 
     def await_archived(self) -> None:
         """Wait until every ended segment is in the archive."""
         query = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
-        self._await(lambda: self.superuser(query) == "0", "the archiver")
-
-    def _await(self, done: Any, what: str) -> None:
-        deadline = time.monotonic() + 60
-        while not done():
-            assert time.monotonic() < deadline, f"{what} does not keep up"
-            time.sleep(0.1)
+        until(lambda: self.superuser(query) == "0", 60, "all of it archived", self.container)
 
     def kill(self) -> None:
         """SIGKILL, and the containers are gone; the volume stays."""
@@ -199,10 +181,7 @@ class Stage:
 
     def clean(self) -> None:
         """All that this stage made goes away."""
-        label = f"label=platform3.recovery.environment={self.id}"
-        names = docker("ps", "--all", "--quiet", "--filter", label).split()
-        if names:
-            docker("rm", "--force", *names, check=False)
+        remove_containers(self.id)
         self.compose("down", "--volumes", "--remove-orphans")
 
     # The store
@@ -218,26 +197,9 @@ class Stage:
 
     # The modules
 
-    def module(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def module(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """Run a module as Ansible does and give its result."""
-        done = subprocess.run(
-            self.argv(name, arguments), capture_output=True, text=True, env=self.environment(), check=False
-        )
-        assert done.stdout, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        for secret in SECRETS[:2]:
-            assert self.secret(secret) not in done.stdout + done.stderr, "a secret stands in the output"
-        return result
-
-    def argv(self, name: str, arguments: dict[str, Any]) -> list[str]:
-        """The command line that runs a module, its input in a file."""
-        given = self.folder / f"{name}-{secrets.token_hex(4)}.json"
-        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-        return [sys.executable, "-m", f"{MODULES}.{name}", str(given)]
-
-    def environment(self) -> dict[str, str]:
-        """Where the collection is found."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+        return run_module(self.folder, name, arguments, unsaid=map(self.secret, SECRETS[:2]))
 
     def backup(self, **arguments: Any) -> dict[str, Any]:
         """Run the backup module; its content is kept."""

@@ -7,42 +7,18 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_containers, run_module, until
+
 IMAGE = "platform3/redis:8"
 PERSISTENT, SESSIONS, PRICES, CANDLES = 3000, 2000, 5400, 700
-MODULES = "ansible_collections.platform3.recovery.plugins.modules"
-
-
-def docker(*arguments: str, check: bool = True) -> str:
-    """stdout of a docker command."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def logs(container: str) -> str:
-    """What a container said."""
-    done = subprocess.run(
-        ["docker", "logs", container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    return done.stdout
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Platform:
@@ -50,7 +26,7 @@ class Platform:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.id = f"test-{secrets.token_hex(6)}"
+        self.id = new_id()
         self.port = free_port()
         self.password = secrets.token_hex(12)
         self.set_path = folder / "20261123T051700Z"
@@ -61,7 +37,7 @@ class Platform:
             f"user default off resetpass ~* &* +@all\nuser forex_admin on >{self.password} ~* &* +@all\n"
         )
         shutil.copy(ROOT / "lab/config/redis/redis.conf", folder / "redis.conf")
-        label = {"platform3.recovery.environment": self.id}
+        label = {ENVIRONMENT_LABEL: self.id}
         self.store = folder / "store"
         for name in ("aof", "fence"):
             (self.store / name).mkdir(parents=True, exist_ok=True)
@@ -79,12 +55,12 @@ class Platform:
                 f"{acl}:/etc/platform3/acl:ro",
             ],
         }
-        # As lab/compose.yaml has it; a pass takes a fifth of a second so that tests do not wait.
+        # As sidecars/compose.yaml has it; a pass takes a fifth of a second so that tests do not wait.
         shipper: dict[str, Any] = {
             "image": IMAGE,
             "labels": label,
             "container_name": f"{self.id}-shipper",
-            "command": ["ship"],
+            "command": ["/sidecars/aof_shipper"],
             "environment": {"AOF_SHIP_SECONDS": "0.2", "AOF_MAXIMUM_LAG_SECONDS": "3"},
             "restart": "unless-stopped",
             "network_mode": "none",
@@ -92,6 +68,7 @@ class Platform:
                 "redis-data:/var/lib/platform3",
                 f"{self.store}/aof:/aof",
                 f"{self.store}/fence:/fence:ro",
+                f"{ROOT}/sidecars:/sidecars:ro",
             ],
         }
         services = {"redis": service, "aof-shipper": shipper}
@@ -136,12 +113,7 @@ class Platform:
 
     def wait_for(self, ready: Callable[[], Any], what: str, seconds: float = 30) -> Any:
         """What ready gives once it is true."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := ready():
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"no {what}: {logs(self.shipper)}")
+        return until(ready, seconds, what, self.shipper)
 
     def files(self, life: str = "initial") -> dict[str, bytes]:
         """The shipped files of one life of the data."""
@@ -159,7 +131,7 @@ class Platform:
                 return client
             except redis.exceptions.ConnectionError:
                 time.sleep(0.05)
-        raise AssertionError(docker("logs", self.id))
+        raise AssertionError(logs(self.id))
 
     def lose(self) -> None:
         """Kill the server; containers and volume are gone."""
@@ -169,29 +141,12 @@ class Platform:
 
     def clean(self) -> None:
         """Everything this platform made goes away."""
-        names = docker("ps", "--all", "--quiet", "--filter", f"label=platform3.recovery.environment={self.id}").split()
-        if names:
-            docker("rm", "--force", "--volumes", *names, check=False)
+        remove_containers(self.id)
         self.compose("down", "--volumes")
-
-    def argv(self, name: str, arguments: dict[str, Any]) -> list[str]:
-        """The command line that runs a module as Ansible does, its input in a file."""
-        given = self.folder / f"{name}-{secrets.token_hex(4)}.json"
-        given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-        return [sys.executable, "-m", f"{MODULES}.{name}", str(given)]
-
-    def environment(self) -> dict[str, str]:
-        """The environment a module is started in."""
-        return {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
 
     def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A module's result."""
-        done = subprocess.run(
-            self.argv(name, arguments), capture_output=True, text=True, check=False, env=self.environment()
-        )
-        assert done.stdout.strip(), done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
+        return run_module(self.folder, name, arguments, unsaid=[self.password])
 
     def login(self) -> dict[str, Any]:
         """The inputs that name the server."""

@@ -23,7 +23,7 @@ MODULES = "ansible_collections.platform3.recovery.plugins.modules"
 GATEWAY = "http://127.0.0.1:3000"
 CONTROL = ROOT / "lab/run/control"
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 
 def secret(name: str) -> str:

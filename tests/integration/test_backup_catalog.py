@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.integration.catalog_stage import INCREMENT, MIDDLE, NEWEST, OLDEST, Store
-from tests.integration.postgresql_stage import IMAGE, Stage, docker
+from tests.integration.postgresql_stage import IMAGE, Stage
+from tests.integration.scratch import docker
 
 pytestmark = pytest.mark.integration
 ALL = [INCREMENT, NEWEST, MIDDLE, OLDEST]
@@ -163,6 +164,29 @@ def test_expiry_removes_sets_base_backups_and_wal_as_one_decision(store: Store) 
     after = store.catalog()
     assert after["gaps"] == [] and after["problems"] == []
     assert OLDEST not in (store.state / "sets.jsonl").read_text()
+
+
+def test_folders_of_former_lives_go_with_what_they_belong_to(store: Store) -> None:
+    for name, epoch, written_at in (
+        ("aof/initial", "1", "2026-11-21T23:00:00Z"),
+        ("aof/r-1", "2", "2026-11-22T06:00:00Z"),
+        ("aof/r-2", "3", "2026-11-20T06:00:00Z"),
+        ("wal-stream/former", None, "2026-11-21T23:00:00Z"),
+    ):
+        store.former_life(name, epoch, written_at)
+    store.lock("expire-1", 5)
+    before = store.lives()
+    shown = store.good(store.expire(check_mode=True, last=1))
+    assert {one["path"] for one in shown["lives"]} == before == store.lives()
+    done = store.good(store.expire(last=1))
+    assert done["lives"] == shown["lives"]
+    assert before - store.lives() == {"aof/initial", "wal-stream/former"}
+    text = "\n".join(done["table"])
+    assert "before the oldest set that stays (2026-11-22T05:17:00" in " ".join(text.split())
+    reasons = {one["path"]: one["reason"] for one in done["lives"]}
+    assert reasons["aof/r-2"] == "the newest" and reasons["aof/r-1"].startswith("it ends at 2026-11-22T06:00:00")
+    assert store.catalog()["gaps"] == []
+    assert store.good(store.expire(last=1))["changed"] is False
 
 
 def test_a_tested_set_stays_and_keeps_the_wal_that_follows_it(store: Store) -> None:

@@ -6,12 +6,10 @@ The pgBackRest repository is the lab's; lock, journal and sets are not.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,12 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.descendants import kill_all
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STORE = Path("/opt/platform3/backups")
 TIMEOUT_SECONDS = 300
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 
 class Place:
@@ -74,29 +74,6 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(tmp_path_factory.mktemp("backup"))
-
-
-def descendants(pid: int) -> list[int]:
-    """The process and all it started; Ansible's workers have sessions of their own."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text(encoding="utf-8").rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += children.get(one, [])
-    return found
-
-
-def kill_all(pid: int) -> None:
-    for one in descendants(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
 
 
 def test_a_killed_backup_leaves_nothing_that_looks_complete_and_a_second_one_waits_for_it(place: Place) -> None:

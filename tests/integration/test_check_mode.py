@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.bad_input import LAB_INVENTORY, complete_sets, docker, environment_id, playbook
+from tests.integration.bad_input import LAB_INVENTORY, complete_sets, environment_id, playbook
+from tests.integration.scratch import docker
 from tools import drill
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 STATE = Path("/opt/platform3/recovery")
 

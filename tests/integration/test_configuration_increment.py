@@ -15,7 +15,7 @@ from tests.integration.bad_input import ROOT, playbook
 from tests.integration.secrets_stage import SECRETS, SET, Scratch
 from tests.integration.units import verified
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 UNIT = "platform3-configuration-increment.service"
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.integration.secrets_stage import OPERATOR, SAFE, SECRETS, SET, STRANGER, Scratch
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 
 @settings(max_examples=10, deadline=None)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.integration.descendants import kill_all
 from tests.integration.influxdb_stage import ORGANISATION, SECOND, Platform, Taken, seed
 from tests.unit.plugins.modules.set_stage import ENVIRONMENT, Store, run
 
@@ -70,19 +72,23 @@ class Stage:
         del hosts["backup_store"]["hosts"]["host-backup_store"]["recovery_component"]
         (self.folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "children": hosts}}))
 
-    def play(self, *options: str) -> tuple[int, str]:
-        """Status and output of backup.yml."""
+    def begin(self, *options: str) -> subprocess.Popen[str]:
+        """backup.yml at work."""
         argv = [str(Path(sys.executable).with_name("ansible-playbook")), "backup.yml"]
-        done = subprocess.run(
+        return subprocess.Popen(
             [*argv, "-i", str(self.folder / "hosts.yml"), *options],
             cwd=ROOT,
             env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
-            check=False,
         )
-        return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+    def play(self, *options: str) -> tuple[int, str]:
+        """Status and output of backup.yml."""
+        begun = self.begin(*options)
+        said, _nothing = begun.communicate(timeout=120)
+        return begun.returncode, re.sub(r"\s+", " ", said)
 
     def sets(self) -> list[str]:
         """Ids of the complete sets."""
@@ -182,3 +188,67 @@ def test_a_component_that_fails_leaves_the_chain_as_it_was(stage: Stage) -> None
     status, text = stage.play("-e", "backup_set_kind=increment")
     assert status == 0, text[-3000:]
     assert stage.store.manifest(stage.sets()[-1])["parent"] == manifest["backup_set"]
+
+
+@pytest.fixture
+def small_store(stage: Stage, tmp_path: Path) -> Iterator[Path]:
+    """The store on a disk of its own, with 64 kB left on it."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "platform3-test", folder], check=True)
+    try:
+        subprocess.run(["cp", "--archive", f"{stage.store.path}/.", folder], check=True)
+        remount(folder, f"size={shutil.disk_usage(folder).used + 65536}")
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+def test_a_store_that_is_full_or_read_only_is_named_and_the_chain_goes_on(stage: Stage, small_store: Path) -> None:
+    before = stage.sets()
+    into = ("-e", "backup_set_kind=increment", "-e", f"backup_store_path={small_store}")
+    stage.write(10)
+    for options, code, said in (
+        ("rw", "[PRC-310]", "No space left on device"),
+        ("ro", "[PRC-206]", "Read-only file system"),
+    ):
+        remount(small_store, options)
+        status, text = stage.play(*into)
+        assert status != 0 and code in text and said in text, text[-3000:]
+        assert "Traceback" not in text
+        assert sorted(one.name for one in small_store.glob("2*Z")) == before
+        assert not (stage.state / "lock").exists()
+        stage.write(10)  # the platform goes on
+    remount(small_store, "rw,size=64m")
+    status, text = stage.play(*into)
+    assert status == 0, text[-3000:]
+    (made,) = {one.name for one in small_store.glob("2*")} - set(before)
+    manifest = json.loads((small_store / made / "backup_manifest.json").read_text())
+    assert manifest["parent"] == before[-1] and manifest["chains"]["influxdb"][-1] == made
+
+
+def test_an_increment_killed_while_it_copies_is_never_a_set_and_the_next_goes_on_from_the_one_before(
+    stage: Stage,
+) -> None:
+    before = stage.sets()
+    stage.write(500)
+    killed = stage.begin("-e", "backup_set_kind=increment")
+    try:
+        deadline = time.monotonic() + 60
+        while not any(stage.store.path.glob("*.incomplete/influxdb/shards/*")):
+            assert killed.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        kill_all(killed.pid)
+        killed.wait()
+    assert stage.sets() == before and len(list(stage.store.path.glob("*.incomplete"))) == 1
+    lock, long_ago = stage.state / "lock", time.time() - 3600
+    os.utime(lock, (long_ago, long_ago))
+    status, text = stage.play("-e", "backup_set_kind=increment")
+    assert status == 0, text[-3000:]
+    assert list(stage.store.path.glob("*.incomplete")) == []
+    assert stage.store.manifest(stage.sets()[-1])["parent"] == before[-1]

@@ -28,10 +28,10 @@ from tests.integration.influxdb_stage import (
     Platform,
     Taken,
     Writer,
-    docker,
     iso_of,
     seed,
 )
+from tests.integration.scratch import docker, start_module, until
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +122,13 @@ def test_a_run_killed_halfway_is_gone_on_with(target: Platform, taken: Taken, tm
     path = damaged.folder / damaged.largest()["path"]
     path.unlink()
     os.mkfifo(path)
-    process = target.process("influxdb_restore", target.restore_inputs(damaged, "recovery-1", 2))
-    deadline = time.monotonic() + 30
-    while not docker("ps", "--quiet", "--filter", f"name=platform3-one-shot-{target.volume}-2"):
-        assert time.monotonic() < deadline, "the one-shot container never came"
-        time.sleep(0.05)
-    while "influxd.bolt" not in target.in_volume("ls restore-recovery-1 2>/dev/null || true"):
-        assert time.monotonic() < deadline, "nothing was unpacked before the kill"
+    process = start_module(target.folder, "influxdb_restore", target.restore_inputs(damaged, "recovery-1", 2))
+    one_shot = ["ps", "--quiet", "--filter", f"name=platform3-one-shot-{target.volume}-2"]
+    until(lambda: docker(*one_shot), 30, "the one-shot container")
+    look = "ls restore-recovery-1 2>/dev/null || true"
+    until(lambda: "influxd.bolt" in target.in_volume(look), 30, "something unpacked before the kill")
     process.kill()
-    process.communicate()
+    process.wait()
     left = target.in_volume("ls").split()
     assert "restore-recovery-1" in left
     assert not {"data", "swap-recovery-1"} & set(left), left

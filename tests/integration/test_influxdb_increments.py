@@ -19,7 +19,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
-from tests.integration.influxdb_stage import DAY, IMAGE, SECOND, Platform, Taken, Writer, docker, iso_of, seed
+from tests.integration.influxdb_stage import DAY, IMAGE, SECOND, Platform, Taken, Writer, iso_of, seed
+from tests.integration.scratch import docker
 
 pytestmark = pytest.mark.integration
 
@@ -125,7 +126,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         platform.start()
         made = Chain(platform, seed(platform), tmp_path_factory.mktemp("sets"))
         now = time.time_ns()
-        made.write(HISTORY_POINTS, "EURGBP", now - DAY, DAY // HISTORY_POINTS // 2)
+        # In yesterday's shard at any time of day: in today's, a compaction would join it with what is new.
+        yesterday = (now // DAY - 1) * DAY
+        made.write(HISTORY_POINTS, "EURGBP", yesterday, DAY // HISTORY_POINTS // 2)
         made.next(buckets=LISTED)
         made.write(TICKS_A_MINUTE, "USDCHF", now - 60 * SECOND, 60 * SECOND // TICKS_A_MINUTE)
         made.next(buckets=LISTED)
@@ -133,7 +136,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         whole = iso_of(now - 2 * DAY), iso_of(now + DAY)
         platform.api.delete(organisation, buckets["market-data"], *whole, 'symbol="USDCHF"')
         platform.api.delete(
-            organisation, buckets["market-data"], whole[0], iso_of(now - 3 * DAY // 4), 'symbol="EURGBP"'
+            organisation, buckets["market-data"], whole[0], iso_of(yesterday + DAY // 4), 'symbol="EURGBP"'
         )
         made.next(buckets=LISTED)
         compacted(made, now - 40 * SECOND)
@@ -261,7 +264,10 @@ def test_a_clock_that_was_ahead_takes_whole_what_the_archive_would_lack(chain: C
     parent["content"]["server_at"] = iso(now + 3600 * SECOND)
     result = chain.take(tmp_path / "set", parent=parent)
     assert "failed" not in result, result
-    assert (result["shards"]["increment"], result["shards"]["full"]) == (0, 1)
+    # Another shard, which the server has just compacted, is changed too and then as whole.
+    whole = [one for one in result["content"]["shards"] if one.get("archives") == ["set"]]
+    assert (result["shards"]["increment"], result["shards"]["full"]) == (0, len(whole))
+    assert any(nanoseconds(one["starts_at"]) <= now < nanoseconds(one["ends_at"]) for one in whole), whole
 
 
 def test_a_shard_written_to_meanwhile_still_makes_an_increment(chain: Chain, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests import module_runs
 from tests.integration.bad_input import BIN, LAB_INVENTORY, ROOT, complete_sets, environment_id, playbook
 from tools import drill
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 STATE = Path("/opt/platform3/recovery")
 ONE_SHOT = "label=platform3.recovery.one_shot"

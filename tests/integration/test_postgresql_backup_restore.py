@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.postgresql_stage import IMAGE, SET_ID, Stage, docker
+from tests.integration.postgresql_stage import IMAGE, SET_ID, Stage
+from tests.integration.scratch import docker, start_module
 
 TRADED = 300
 
@@ -296,8 +297,7 @@ def test_killed_on_the_way_the_next_run_ends_the_same(stage: Stage, lost: Stage,
         "replaying": in_volume(stage, "test -e /var/lib/platform3/restore-r-1/postmaster.pid"),
         "starting": serves(stage),
     }[point]
-    argv = stage.argv("postgresql_restore", stage.restore_arguments("r-1", 5))
-    with subprocess.Popen(argv, env=stage.environment(), stdout=subprocess.DEVNULL) as run:
+    with start_module(stage.folder, "postgresql_restore", stage.restore_arguments("r-1", 5)) as run:
         while not reached():
             assert run.poll() is None, "it ended before it could be killed"
         run.send_signal(signal.SIGKILL)

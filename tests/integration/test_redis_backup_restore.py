@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from tests.integration.redis_stage import (
     PRICES,
     SESSIONS,
     Platform,
-    docker,
     seed,
 )
+from tests.integration.scratch import docker, start_module
 
 
 @pytest.fixture
@@ -167,12 +166,7 @@ def test_a_restore_killed_halfway_is_ended_by_the_next_epoch(platform: Platform)
     """The killed run's container is left behind, at work; the old data is in quarantine once at the end."""
     backup = platform.backup()
     docker("rm", "--force", platform.id)
-    first = subprocess.Popen(
-        platform.argv("redis_restore", platform.restore_input(backup, epoch=2)),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=platform.environment(),
-    )
+    first = start_module(platform.folder, "redis_restore", platform.restore_input(backup, epoch=2))
     orphan = f"platform3-one-shot-{platform.volume}-2"
     for _ in range(400):
         if docker(

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.redis_stage import IMAGE, Platform, docker, logs
+from tests.integration.redis_stage import IMAGE, Platform
+from tests.integration.scratch import docker, logs
 
 
 class Writer(threading.Thread):
@@ -243,7 +244,7 @@ def test_the_snapshot_is_taken_where_it_reaches_further_and_a_required_log_must_
 
 
 def test_a_platform_of_an_older_epoch_ships_nothing_and_its_health_fails(platform: Platform) -> None:
-    healthy = ["exec", platform.shipper, "/usr/local/lib/platform3/shipping"]
+    healthy = ["exec", platform.shipper, "/sidecars/aof_shipper_healthy"]
     assert docker(*healthy).startswith("initial ")
     (platform.store / "fence/epoch").write_text("2")
     platform.wait_for(lambda: "fenced" in logs(platform.shipper), "refusal")
@@ -270,7 +271,7 @@ def docker_fails(*arguments: str) -> bool:
 
 
 def test_a_full_store_stops_the_shipping_and_nothing_else(small_store: str, platform: Platform) -> None:
-    healthy = ["exec", platform.shipper, "/usr/local/lib/platform3/shipping"]
+    healthy = ["exec", platform.shipper, "/sidecars/aof_shipper_healthy"]
     for number in range(40):
         platform.client().set(f"filling:{number}", "v" * 100_000)
     platform.wait_for(lambda: "No space left on device" in logs(platform.shipper), "complaint")
@@ -302,7 +303,11 @@ def test_data_that_is_put_back_goes_on_in_the_folder_it_had(platform: Platform) 
     platform.run("component_isolate", isolate)
     back = {name: given[name] for name in ("compose", "environment_id", "service", "volume", "image")}
     back |= {"fence": {"recovery_id": "r1", "epoch": 3}, "component": "redis", "state": "put_back"}
+    nothing = {**back, "state": "found", "fence": {"recovery_id": "another", "epoch": 3}}
+    assert platform.run("quarantine", nothing)["error"]["code"] == "PRC-407"
+    assert platform.run("quarantine", {**back, "state": "found"})["swap_state"] == "swapped"
     assert not platform.run("quarantine", back).get("failed")
+    assert platform.run("quarantine", {**back, "state": "found"})["swap_state"] == "rolled_back"
     assert platform.everything() == before
     assert platform.resume()["shipped"].startswith("initial ")
     assert platform.files()["epoch"] == b"3\n" and platform.files("r1-2")["epoch"] == b"2\n"

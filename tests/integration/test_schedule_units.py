@@ -15,7 +15,7 @@ import yaml
 from tests.integration.bad_input import ROOT, Ended, playbook
 from tests.integration.units import verified
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 JOBS: list[dict[str, Any]] = [
     # Ends well, and has every character in it that a unit's line could trip over.

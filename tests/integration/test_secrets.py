@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.bad_input import BIN, ROOT, STORE, complete_sets
+from tests.integration.process_watch import watched_processes
+from tests.integration.scratch import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 STATE = Path("/opt/platform3/recovery")
 SECRETS = ROOT / "secrets/lab"
@@ -38,28 +37,6 @@ def leaks(text: bytes) -> list[str]:
     return [name for name, value in canaries().items() if value in text]
 
 
-@contextlib.contextmanager
-def watched_processes() -> Iterator[set[str]]:
-    """Which secrets were seen in argument lists or environments of any process while the block ran."""
-    seen: set[str] = set()
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
-            for path in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError):
-                        seen.update(f"{leak} in {name}" for leak in leaks((path / name).read_bytes()))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
-
-
 def run(*arguments: str) -> bytes:
     """What a playbook prints at its wordiest, with the default callback."""
     done = subprocess.run(
@@ -78,13 +55,13 @@ def run(*arguments: str) -> bytes:
 def test_the_hunt_finds_a_canary() -> None:
     value = canaries()["redis_password"].decode()
     assert leaks(f"a log with {value} in it".encode()) == ["redis_password"]
-    with watched_processes() as seen:
-        subprocess.run(["sleep", "0.5"], env={"CANARY": value}, check=True)
-    assert "redis_password in environ" in seen
+    with watched_processes(canaries()) as seen, subprocess.Popen(["sleep", "60"], env={"CANARY": value}) as shows:
+        until(lambda: "redis_password in environ" in seen, 60, "the canary is seen")
+        shows.kill()
 
 
 def test_a_backup_shows_no_secret() -> None:
-    with watched_processes() as seen:
+    with watched_processes(canaries()) as seen:
         assert leaks(run("backup.yml")) == []
     assert seen == set()
     newest = complete_sets()[-1]
@@ -99,7 +76,7 @@ def test_a_backup_shows_no_secret() -> None:
 
 
 def test_a_recovery_shows_no_secret() -> None:
-    with watched_processes() as seen:
+    with watched_processes(canaries()) as seen:
         assert leaks(run("full_recovery.yml")) == []
     assert seen == set()
     written = [path for path in STATE.rglob("*") if path.is_file()]

@@ -7,13 +7,15 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.integration.postgresql_stage import IMAGE, Stage, docker
+from tests.integration.postgresql_stage import IMAGE, Stage
+from tests.integration.scratch import docker, logs, until
 
 SERVICES = "platform3/services:1"
 LOST_AFTER_SECONDS = 2
@@ -66,14 +68,6 @@ def codes(found: dict[str, Any]) -> set[str]:
     return {one["code"] for one in found["problems"]}
 
 
-def until(done: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := done()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.1)
-    return found
-
-
 def waits(stage: Stage) -> bool:
     return stage.superuser("SHOW synchronous_standby_names") == "platform3_stream"
 
@@ -106,7 +100,7 @@ def test_a_lost_receiver_degrades_is_told_and_is_waited_for_again(stage: Stage) 
     assert seconds > 0.5, "the commit did not wait for the receiver, so the fault did not happen"
     assert seconds < LOST_AFTER_SECONDS + 5
     until(lambda: records(stage), 10, "the record of the interval")
-    log = docker("logs", stage.container) + _stderr(stage)
+    log = logs(stage.container)
     assert "ALARM: the receiver has confirmed nothing for" in log
     found = info(stage)
     assert {"PRC-573", "PRC-574"} <= codes(found)
@@ -118,6 +112,37 @@ def test_a_lost_receiver_degrades_is_told_and_is_waited_for_again(stage: Stage) 
     begun, ended = info(stage)["degraded"][0]["from"], info(stage)["degraded"][0]["to"]
     assert begun < ended
     assert codes(info(stage)) == set()
+    stage.trade(5)
+
+
+@pytest.fixture
+def small_disk(stage: Stage) -> Iterator[Path]:
+    """The stream's folder on a disk of its own, which holds one segment and half of the next."""
+    folder = stage.store / "wal-stream"
+    docker("stop", receiver(stage))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,uid=999,gid=999", "platform3-test", folder], check=True)
+    try:
+        docker("start", receiver(stage))
+        yield folder
+    finally:
+        docker("stop", receiver(stage))
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        docker("start", receiver(stage))
+
+
+def test_a_receiver_whose_disk_is_full_degrades_and_trading_goes_on(stage: Stage, small_disk: Path) -> None:
+    stream(stage, wal_stream="sync")
+    until(lambda: waits(stage), 30, "synchronous")
+    alarms = _stderr(stage).count("ALARM: the receiver has confirmed nothing for")
+    stage.superuser("SELECT pg_switch_wal()")
+    seconds = commit(stage)
+    until(lambda: "No space left on device" in logs(receiver(stage)), 10, "the fault")
+    assert seconds > 0.5, "the commit did not wait for the receiver, so the fault did not happen"
+    assert seconds < LOST_AFTER_SECONDS + 5
+    until(lambda: _stderr(stage).count("ALARM: the receiver has confirmed nothing for") > alarms, 10, "the alarm")
+    stage.trade(5)
+    subprocess.run(["mount", "-o", "remount,size=256m", small_disk], check=True)
+    until(lambda: waits(stage), 30, "synchronous again")
     stage.trade(5)
 
 
@@ -248,3 +273,37 @@ def _trade_until_it_ends(stage: Stage, acknowledged: list[int], account: int) ->
                 acknowledged.append(row[0])
         except psycopg.OperationalError:
             return
+
+
+@pytest.fixture
+def full_repository(stage: Stage) -> Iterator[Path]:
+    """The repository with room for one more segment and no other."""
+    folder = stage.store / "pgbackrest"
+    docker("stop", stage.container)
+    used = int(subprocess.run(["du", "-sb", folder], capture_output=True, text=True, check=True).stdout.split()[0])
+    kept = folder.with_name("pgbackrest-kept")
+    folder.rename(kept)
+    folder.mkdir()
+    size = used + (20 << 20)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},uid=999,gid=999", "platform3-test", folder], check=True)
+    subprocess.run(["cp", "--archive", f"{kept}/.", folder], check=True)
+    try:
+        docker("start", stage.container)
+        yield folder
+    finally:
+        docker("stop", stage.container)
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+        kept.rename(folder)
+        docker("start", stage.container)
+
+
+def test_a_full_repository_is_told_at_once_and_trading_goes_on(stage: Stage, full_repository: Path) -> None:
+    before = set((full_repository / "backup/platform3").glob("*F"))
+    refused = stage.backup()
+    assert refused["error"]["code"] == "PRC-534" and "is full" in refused["msg"], refused
+    assert set((full_repository / "backup/platform3").glob("*F")) == before
+    stage.trade(5)
+    subprocess.run(["mount", "-o", "remount,size=1g", full_repository], check=True)
+    taken = stage.backup()
+    assert taken.get("content"), taken

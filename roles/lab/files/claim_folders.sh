@@ -31,6 +31,6 @@ for folder in pgbackrest wal-stream aof; do
 done
 # uid 1001 is services.
 [ -d "$state/heartbeats" ] || install -d -m 0755 -o 1001 -g 1001 "$state/heartbeats"
-mkdir -p "$store/fence"
+mkdir -p "$store/fence" "$state/second_copy"
 [ -e "$store/fence/wal_stream" ] || printf initial >"$store/fence/wal_stream"
 [ -e "$store/fence/epoch" ] || printf 1 >"$store/fence/epoch"

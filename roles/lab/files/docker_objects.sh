@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # docker_objects.sh remove ID | remove-others ID: removes the containers, volumes and networks of the lab ID,
-# or of every other checkout's lab. Only what carries the label of a lab is ever looked at.
+# or of every other checkout's lab. Only what carries the label of a lab is ever looked at. What a lab labels as
+# `elsewhere` stands for another machine: a loss of the platform leaves it, this does not.
 set -euo pipefail
-readonly label=platform3.recovery.environment action=$1 id=$2
+readonly action=$1 id=$2
 
 chosen() {
   while read -r object owner; do
@@ -24,6 +25,14 @@ remove() {
   echo "removed ${#objects[@]} $kind"
 }
 
-docker ps --all --filter "label=$label" --format "{{.ID}} {{.Label \"$label\"}}" | chosen | remove containers docker rm --force
-docker volume ls --filter "label=$label" --format "{{.Name}} {{.Label \"$label\"}}" | chosen | remove volumes docker volume rm
-docker network ls --filter "label=$label" --format "{{.ID}} {{.Label \"$label\"}}" | chosen | remove networks docker network rm
+list() {
+  local field=$1 label
+  shift
+  for label in platform3.recovery.environment platform3.recovery.elsewhere; do
+    docker "$@" --filter "label=$label" --format "{{$field}} {{.Label \"$label\"}}"
+  done | chosen
+}
+
+list .ID ps --all | remove containers docker rm --force
+list .Name volume ls | remove volumes docker volume rm
+list .ID network ls | remove networks docker network rm

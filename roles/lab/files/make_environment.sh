@@ -26,7 +26,8 @@ make_once 0644 "$run/control/epoch" 1
 # The folder keeps others out; the files are readable because containers, which mount them one by one, run as other users.
 chmod 0700 "$secrets"
 for name in postgresql_password postgresql_replication_password redis_password redis_services_password \
-  influxdb_token influxdb_password recovery_password trader_password; do
+  influxdb_token influxdb_password recovery_password trader_password second_copy_access_key second_copy_secret_key \
+  second_copy_password second_copy_salt; do
   make_once 0444 "$secrets/$name" "$(random_hex 24)"
 done
 # Filled through InfluxDB's API once it runs; Compose wants the files before.

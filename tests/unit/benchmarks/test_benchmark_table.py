@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import read_history
 
+from tests.benchmarks import backup
 from tests.benchmarks.lab import Recovery
 from tests.benchmarks.memory import Watch, module_of, peak_bytes
 from tests.benchmarks.old_influxdb import compress, endpoint, restore
@@ -15,6 +17,7 @@ from tests.benchmarks.old_procedure import figures, moving_seconds
 from tests.benchmarks.recovery import figures as recovery_figures
 from tests.benchmarks.table import Figure, Result, section, shown, terminal, with_section
 from tests.benchmarks.verification import SCRATCH_ID, scratch_set, timed
+from tests.unit.plugins.journal_samples import Journal
 
 RESULT = Result(
     "recovery", ["2 cores"], [Figure("to first trade", 61.34, goal=90), Figure("module runs", 46, "", goal=45)]
@@ -164,3 +167,19 @@ def test_verification_reads_the_same_files_in_three_ways(tmp_path: Path, capsys:
     (tmp_path / "postgresql/a.custom").write_bytes(b"\0" * (2 << 20))
     with pytest.raises(Exception, match="is damaged"):
         timed(tmp_path, manifest, "a damaged set")
+
+
+def test_a_backup_is_measured_by_the_longest_good_step_of_each_component() -> None:
+    journal = Journal()
+    journal.run_started(0.0, elapsed=2.0, scenario="backup")
+    journal.step(0.5, 1.0, "backup", "influxdb", "Look", result={"parts": {"copy": 0.1}, "bytes": 1})
+    journal.step(1.0, 9.0, "backup", "influxdb", "Copy", "step_failed", result={"parts": {"copy": 7.0}, "bytes": 2})
+    journal.step(9.0, 12.0, "backup", "influxdb", "Copy", result={"parts": {"copy": 2.5, "hash": 0.2}, "bytes": 3})
+    journal.start(10.0, "backup", "redis", "Copy")
+    history = read_history(journal.in_order())
+    found = backup.longest_steps(history)
+    assert {name: (one.name, one.seconds, one.result["bytes"]) for name, one in found.items()} == {
+        "influxdb": ("Copy", pytest.approx(3.0), 3)
+    }
+    assert backup.copy_seconds(found["influxdb"]) == 2.5
+    assert backup.run_seconds(history) == pytest.approx(12.0)

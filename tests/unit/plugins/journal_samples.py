@@ -169,7 +169,7 @@ def restore(journal: Journal, at: float = 7.0, only: tuple[str, ...] = ("postgre
 
 
 def resume(journal: Journal, at: float = 37.5) -> None:
-    title = "Start the services by tier, closed to customers"
+    title = "Start the services by tier"
     journal.step(
         at,
         at + 8.2,
@@ -219,7 +219,7 @@ def killed_and_resumed() -> Journal:
         37.9,
         "resume",
         "app_services",
-        "Start the services by tier, closed to customers",
+        "Start the services by tier",
         "step_refused",
         error={"message": "not verified: postgresql; services start only on data that was"},
     )
@@ -255,7 +255,7 @@ def one_component_failed() -> Journal:
     checks = [check("db 0: keys, net of expiry", "redis", 25118, 24003)]
     title = "Compare every figure with the manifest"
     journal.step(12.4, 13.6, "verify", "redis", title, "step_failed", result={"checks": checks}, error=error)
-    title = "Start the services by tier, closed to customers"
+    title = "Start the services by tier"
     message = "not verified: redis; services start only on data that was"
     journal.step(37.5, 37.6, "resume", "app_services", title, "step_refused", error={"message": message})
     return journal

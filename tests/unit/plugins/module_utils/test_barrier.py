@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._barrier import barrier
 
 COMPONENTS = ["postgresql", "redis", "influxdb", "configuration", "app_services"]
@@ -107,3 +108,17 @@ def test_a_rollback_waits_for_no_phase_of_the_recovery_before_it() -> None:
     for phase in ("isolate", "quarantine", "resume", "validate"):
         assert journal.blocked(phase, "redis") is None
         assert journal.blocked(phase, "app_services") is None
+
+
+@pytest.mark.parametrize("outcome", ["step_failed", None])
+def test_a_rollback_stops_at_its_own_first_failure(outcome: str | None) -> None:
+    """Where one datastore could not be put back, nothing is started on what is there."""
+    journal = Journal()
+    journal.entries[-1].update({"kind": "recovery", "scenario": "rollback"})
+    journal.entries[-1].pop("components")
+    journal.step("quarantine", "influxdb")
+    journal.step("quarantine", "redis", outcome)
+    assert journal.blocked("resume", "postgresql") is not None
+    assert journal.blocked("resume", "app_services") is not None
+    # Others that are put back at the same time end their work.
+    assert (journal.blocked("quarantine", "postgresql") is None) == (outcome is None)

@@ -14,6 +14,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api i
     PartsRefused,
     figures_of,
     flux_rows,
+    parse_deletes,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,3 +142,21 @@ def test_no_server_is_a_clear_error() -> None:
         InfluxApi("http://127.0.0.1:9", "very-secret").json("/health")
     assert "127.0.0.1:9" in str(caught.value)
     assert "very-secret" not in str(caught.value)
+
+
+# As 2.7.12 gives it, shortened.
+METRICS = """# TYPE http_api_requests_total counter
+http_api_requests_total{method="POST",path="/api/v2/delete",response_code="204",status="2XX"} 2
+http_api_requests_total{method="POST",path="/api/v2/delete",response_code="500",status="5XX"} 1
+http_api_requests_total{method="POST",path="/api/v2/delete",response_code="400",status="4XX"} 9
+http_api_requests_total{method="POST",path="/api/v2/write",response_code="204",status="2XX"} 5
+influxdb_uptime_seconds{id="11ae5fe6b3043000"} 0.776752853
+"""
+
+
+def test_deletes_are_counted_but_for_the_refused() -> None:
+    found = parse_deletes(METRICS, 1000.0)
+    assert found is not None and (found.count, round(found.started, 3)) == (3, 999.223)
+    busy = parse_deletes('influxdb_uptime_seconds{id="1"} 1.2345e+06\n', 2e6)
+    assert busy is not None and (busy.count, busy.started) == (0, 765500.0)
+    assert parse_deletes("", 1000.0) is None

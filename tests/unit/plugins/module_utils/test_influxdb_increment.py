@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils import _influxdb_increment as increment
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import Entry
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import Deletes
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import (
     MARGIN_SECONDS,
     Bounds,
@@ -18,6 +19,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_incre
     Listing,
     all_full_because,
     chain_after,
+    deletes_asked,
+    deletes_record,
     listed,
     parse_listing,
     same,
@@ -276,3 +279,18 @@ def test_a_folder_and_a_set_without_a_list_keep_all() -> None:
 
 def test_times_may_differ_by_their_rounding_alone() -> None:
     assert same((1, 5), (1, 6)) and not same((1, 5), (1, 7)) and not same((1, 5), (2, 5)) and not same((1, 5), None)
+
+
+def test_deletes_between_two_sets_are_those_the_same_server_counted() -> None:
+    first = deletes_record(Deletes(3, 1000.0), Deletes(3, 1000.4))
+    assert first == {"begun": 3, "ended": 3, "server_started_at": "1970-01-01T00:16:40.000Z"}
+    second, restarted = (
+        deletes_record(Deletes(4, 1000.2), Deletes(5, 1000.2)),
+        deletes_record(Deletes(1, 2000.0), Deletes(1, 2000.0)),
+    )
+    assert deletes_asked({"deletes": first}, {"deletes": second}) == 2
+    assert deletes_asked({"deletes": first}, {"deletes": first}) == 0
+    assert deletes_asked({"deletes": second}, {"deletes": restarted}) == 1
+    assert deletes_asked({"deletes": first}, {"deletes": None}) == deletes_asked({}, {}) == 0
+    assert deletes_record(Deletes(3, 1000.0), Deletes(0, 1010.0)) is None
+    assert deletes_record(None, Deletes(0, 1010.0)) is None

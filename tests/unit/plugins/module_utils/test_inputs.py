@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_names as names
 from ansible_collections.platform3.recovery.plugins.module_utils import _inputs as inputs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,7 +115,7 @@ def test_a_set_is_latest_or_an_id(value: str) -> None:
 
 # --- names -----------------------------------------------------------------------------------------------------------
 
-KNOWN = inputs.INVENTORY_VARIABLES
+KNOWN = names.INVENTORY_VARIABLES
 
 
 @pytest.mark.parametrize(
@@ -146,10 +147,10 @@ def test_what_controllers_set_is_let_through(name: str) -> None:
     assert inputs.unknown_extra_variables([name], KNOWN) == []
 
 
-@pytest.mark.parametrize("name", sorted(inputs.INTERNAL) + ["__recovery_lock", "__recovery_inputs"])
+@pytest.mark.parametrize("name", sorted(names.INTERNAL) + ["__recovery_lock", "__recovery_inputs"])
 def test_what_the_plays_hand_to_each_other_cannot_be_given(name: str) -> None:
     assert codes(inputs.unknown_extra_variables([name], KNOWN | {name})) == ["PRC-103"]
-    if name.startswith(inputs.PREFIXES):
+    if name.startswith(names.PREFIXES):
         assert codes(inputs.unknown_inventory_variables({name: "all"}, KNOWN | {name})) == ["PRC-104"]
 
 
@@ -253,6 +254,16 @@ def test_a_full_recovery_of_some_components_names_the_partial_one() -> None:
         ("full", {"recovery_target_time": "2026-11-23T05:00:00Z"}, "PRC-109"),
         ("point_in_time", {}, "PRC-109"),
         ("point_in_time", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
+        ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
+        ("full", {"recovery_point_name": "before_release"}, "PRC-109"),
+        ("restore_point", {}, "PRC-117"),
+        ("restore_point", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-118"),
+        (
+            "point_in_time",
+            {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_components": ["redis"]},
+            "PRC-108",
+        ),
+        ("find_moment", {}, "PRC-119"),
         ("abandon", {}, "PRC-116"),
         ("rollback", {}, "PRC-116"),
     ],
@@ -267,12 +278,36 @@ def test_what_does_not_go_together(scenario: str, given_inputs: dict[str, str], 
         ("full", {}),
         ("backup", {}),
         ("partial", {"recovery_components": "redis"}),
+        ("point_in_time", {"recovery_target_time": "2026-11-23T05:00:00Z"}),
+        ("point_in_time", {"recovery_id": "x"}),
+        ("partial", {"recovery_id": "x"}),
         ("point_in_time", {"recovery_point_name": "before_release"}),
+        ("recovery_window", {}),
+        ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z"}),
+        ("recovery_window", {"recovery_point_name": "before_release"}),
+        ("restore_point", {"recovery_point_name": "before_release"}),
         ("rollback", {"recovery_id": "x"}),
+        ("find_moment", {"recovery_around": "2026-11-23T05:00:00+01:00", "recovery_window_seconds": "60"}),
     ],
 )
 def test_what_goes_together(scenario: str, given_inputs: dict[str, str]) -> None:
     assert inputs.scenario_problems(scenario, normal(**given_inputs)) == []
+
+
+@pytest.mark.parametrize("value", [1, "600", 86400])
+def test_a_window_is_seconds(value: Any) -> None:
+    assert inputs.window(value) == int(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 86401, "1.5", "ten", True])
+def test_a_window_of_nothing_or_more_than_a_day_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="1 to 86400"):
+        inputs.window(value)
+
+
+def test_a_time_to_search_around_needs_its_offset() -> None:
+    problems = inputs.normalise({"recovery_around": "2026-11-23T05:00:00"})[1]
+    assert codes(problems) == ["PRC-102"] and "offset" in problems[0].found
 
 
 # --- messages --------------------------------------------------------------------------------------------------------

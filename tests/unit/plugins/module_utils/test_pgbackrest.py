@@ -109,13 +109,17 @@ def _restore(tmp_path: Path):  # type: ignore[no-untyped-def]
     for folder in (stream / "new", stream / "old dir", tools):
         folder.mkdir(parents=True)
     script = tmp_path / "restore"
-    text = restore_script("platform3", ["new", "old dir", "gone"], SEGMENT_BYTES)
+    text = restore_script("platform3", ["new", "old dir", "gone"], SEGMENT_BYTES, "/spool")
     script.write_text(text.replace("/wal-stream", str(stream)))
 
-    def run(status: int, wanted: str = SEGMENT) -> tuple[int, bytes | None]:
+    def run(status: int, wanted: str = SEGMENT, at_once: int | None = None) -> tuple[int, bytes | None]:
+        """status: of what is fetched ahead; at_once: of what is fetched at once, the same where it is left out."""
         fake = tools / "pgbackrest"
+        at_once = status if at_once is None else at_once
         fake.write_text(
-            f'#!/bin/bash\nfor last; do :; done\n[ {status} -ne 0 ] || printf archive >"$last"\nexit {status}\n'
+            "#!/bin/bash\nfor last; do :; done\n"
+            f'case "$*" in *--no-archive-async*) status={at_once} ;; *) status={status} ;; esac\n'
+            '[ "$status" -ne 0 ] || printf archive >"$last"\nexit "$status"\n'
         )
         fake.chmod(0o755)
         target = tmp_path / "RECOVERYXLOG"
@@ -159,6 +163,13 @@ def test_any_other_answer_of_the_archive_ends_the_recovery(restore, status: int)
     assert restore(status)[0] == 126
 
 
+@pytest.mark.parametrize(("at_once", "given"), [(0, (0, b"archive")), (1, (0, b"s" * SEGMENT_BYTES))])
+def test_what_is_not_fetched_ahead_is_fetched_at_once(restore, at_once: int, given: tuple[int, bytes]) -> None:  # type: ignore[no-untyped-def]
+    """82: the process that fetches ahead had ended without a word, in one recovery of thirteen."""
+    (restore.stream / "new" / SEGMENT).write_bytes(b"s" * SEGMENT_BYTES)
+    assert restore(82, at_once=at_once) == given
+
+
 def test_a_truncated_streamed_segment_ends_the_recovery(restore) -> None:  # type: ignore[no-untyped-def]
     (restore.stream / "new" / SEGMENT).write_bytes(b"s" * 100)
     assert restore(1) == (126, None)
@@ -166,7 +177,7 @@ def test_a_truncated_streamed_segment_ends_the_recovery(restore) -> None:  # typ
 
 def test_a_server_that_has_its_segments_asks_the_archive_for_histories_only(restore) -> None:  # type: ignore[no-untyped-def]
     script = restore.stream.parent / "restore"
-    script.write_text(restore_script("platform3", [], SEGMENT_BYTES, history_only=True))
+    script.write_text(restore_script("platform3", [], SEGMENT_BYTES))
     assert restore(0) == (1, None)
     assert restore(0, "00000002.history") == (0, b"archive")
     assert restore(1, "00000002.history") == (1, None)

@@ -92,3 +92,11 @@ def test_the_plan_shows_what_is_to_be_replayed() -> None:
     found = {"postgresql": {"segments": 8, "replay": figures(1.0), "volume_state": {}}}
     lines = plan_lines(found, {"id": "s"}, objectives, {"recovery_id": "r"}, 0.0)
     assert [line for line in lines if line.startswith("WAL to replay: up to 128 MiB, about 2 s at 67 MB/s")]
+
+
+def test_the_plan_of_a_partial_recovery_says_what_stops_and_what_is_left() -> None:
+    objectives = {"rto": {name: {"target_seconds": 60} for name in ("complete_system", "postgresql")}}
+    inputs = {"recovery_id": "r", "components": ["redis"], "stopped": ["heartbeat"]}
+    lines = plan_lines({"redis": {"volume_state": {}}}, {"id": "s"}, objectives, inputs, 0.0)
+    assert "postgresql    is left as it is" in lines and "influxdb      is left as it is" in lines
+    assert lines[-1] == "app_services  heartbeat will stop, all others go on serving"

@@ -15,6 +15,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils import _report 
 from ansible_collections.platform3.recovery.plugins.module_utils import _report_text as texts
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse, read_history
 from ansible_collections.platform3.recovery.plugins.module_utils._report_html import page
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +203,7 @@ def test_parts_of_an_earlier_attempt_count_up_to_the_length_of_the_step() -> Non
 def test_what_was_refused_twice_is_told_once() -> None:
     written = samples.one_component_failed()
     written.run_started(100.0)
-    title = "Start the services by tier, closed to customers"
+    title = "Start the services by tier"
     written.step(101.0, 101.1, "resume", "app_services", title, "step_refused", error={"message": "still not"})
     refusals = [issue["message"] for issue in build(written)["issues"] if issue["message"].startswith("not run")]
     assert refusals == [f"not run: resume | {title} (still not)"]
@@ -239,6 +240,31 @@ def test_the_card_is_short_narrow_and_plain(name: str) -> None:
     for line in lines:
         assert line.isascii()
         assert len(line) <= texts.CARD_WIDTH or "ansible-playbook" in line
+
+
+def test_a_loss_is_said_to_be_that_at_most() -> None:
+    report = build(samples.full())
+    assert report["rpo"]["trading_transactions"]["seconds"] is not None
+    shown = "\n".join(texts.card(report))
+    assert shown.count(" lost ") == shown.count(" lost at most ") == 3
+    assert "| data | lost at most |" in texts.markdown(report)
+
+
+def test_a_point_in_time_loses_what_it_falls_short_of_its_target_and_customers_were_out_since_the_incident() -> None:
+    whole = build(samples.full())
+    point = whole["rpo"]["trading_transactions"]["recovery_point"]
+    target = to_iso(parse_iso(point) + 0.25)
+    report = build(samples.full(), target_time=target)
+    assert report["rpo"]["trading_transactions"]["seconds"] == 0.25
+    assert report["downtime_seconds"] == whole["downtime_seconds"] and report["incident_at"] == whole["incident_at"]
+    assert "the instant asked for" in page(report) and "the instant asked for" not in page(whole)
+
+
+def test_the_card_says_that_a_set_came_from_the_second_copy() -> None:
+    report = build(samples.full())
+    assert "second copy" not in "\n".join(texts.card(report))
+    report["evidence"]["second_copy"] = {"place": "https://s3.example/platform3", "seconds": 9.1}
+    assert any("fetched from the second copy" in line for line in texts.card(report))
 
 
 def test_the_card_of_a_failure_names_the_error_and_the_command() -> None:
@@ -305,3 +331,12 @@ def test_the_event_log_has_what_an_incident_file_needs() -> None:
         assert f"\n## {heading}\n" in log
     for row in re.findall(r"^\|.*\|$", log, flags=re.MULTILINE):
         assert row.count("|") - row.count("\\|") in (3, 5, 6)
+
+
+def test_what_a_partial_recovery_did_not_touch_was_left_alone() -> None:
+    rpo = {"trading_transactions": {"verdict": "not_measured"}, "user_sessions": {"verdict": "met"}}
+    shown = {"scenario": "partial", "components": [{"name": "redis"}, {"name": "app_services"}]}
+    assert texts.verdict(shown, "trading_transactions", rpo["trading_transactions"]) == "left alone"
+    assert texts.verdict(shown, "user_sessions", rpo["user_sessions"]) == "met"
+    assert texts.verdict(shown, "postgresql", {"verdict": "not_measured"}) == "left alone"
+    assert texts.verdict({**shown, "scenario": "full"}, "postgresql", {"verdict": "not_measured"}) == "not measured"

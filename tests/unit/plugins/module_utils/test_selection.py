@@ -11,6 +11,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils import _selecti
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of, set_instant
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import Found, Wanted
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,16 +20,14 @@ ID = "lab-0123456789ab"
 
 def found(set_id: str, sequence: int = 1, **changes: Any) -> Found:
     versions = {"postgresql": "17.11", "redis": "8.0.2", "influxdb": "2.7.12"}
-    return Found(
-        set_id,
-        {
-            "sequence": sequence,
-            "environment": "lab",
-            "environment_id": ID,
-            "components": {name: {"version": version} for name, version in versions.items()},
-            **changes,
-        },
-    )
+    manifest = {
+        "sequence": sequence,
+        "environment": "lab",
+        "environment_id": ID,
+        "components": {name: {"version": version} for name, version in versions.items()},
+        **changes,
+    }
+    return Found(set_id, lambda: (manifest, ""))
 
 
 def wanted(backup_set: str = "latest", **changes: Any) -> Wanted:
@@ -54,13 +53,47 @@ def test_the_newest_is_taken() -> None:
     assert _selection.choose([MIDDLE, NEW, OLD], wanted(), signed) == (NEW, [])
 
 
+def test_a_set_that_was_finished_after_the_wanted_instant_is_passed_over() -> None:
+    day = [found(f"2026112{n}T051700Z", n, finished_at=f"2026-11-2{n}T05:17:30Z") for n in (1, 2, 3)]
+    limit = parse_iso("2026-11-22T05:17:30Z")
+    chosen, passed = _selection.choose(day, wanted(not_after=limit), signed)
+    assert chosen == day[1] and [one.set_id for one in passed] == [day[2].set_id]
+    assert "2026-11-23T05:17:30Z, after 2026-11-22T05:17:30.000Z" in passed[0].reason
+    assert fails(day, wanted(not_after=limit - 2 * 86400)).code == "PRC-203"
+
+
 def test_newest_is_by_sequence_where_a_clock_was_set_back() -> None:
     behind = found("20251101T000000Z", 4)
     assert _selection.choose([NEW, behind, OLD], wanted(), signed)[0] == behind
 
 
+def test_of_many_sets_only_those_are_read_that_count() -> None:
+    read = []
+
+    def reading(day: int) -> Found:
+        one = found(f"202611{day:02d}T051700Z", day)
+
+        def content() -> tuple[Any, str]:
+            read.append(day)
+            return one.manifest, one.wrong
+
+        return Found(one.set_id, content, day)
+
+    many = [reading(day) for day in range(1, 29)]
+    assert _selection.choose(many, wanted(), signed)[0].set_id == "20261128T051700Z"
+    assert read == [28]
+
+
+def test_a_set_whose_end_belies_its_manifest_is_passed_over() -> None:
+    one = found("20261126T051700Z", 4)
+    swapped = Found(one.set_id, lambda: (one.manifest, ""), 9)
+    chosen, passed = _selection.choose([MIDDLE, NEW, OLD, swapped], wanted(), signed)
+    assert chosen == NEW
+    assert [each.reason for each in passed] == ["its sequence number is 4, and 9 at its end"]
+
+
 def test_the_one_before_is_taken_where_the_newest_does_not_do_and_it_says_why() -> None:
-    torn = Found("20261125T051700Z", None, "its backup_manifest.json cannot be read")
+    torn = Found("20261125T051700Z", lambda: (None, "its backup_manifest.json cannot be read"))
     foreign = found("20261124T051700Z", 4, environment="drill", environment_id="drill-1")
     chosen, passed = _selection.choose(
         [OLD, MIDDLE, NEW, torn, foreign], wanted(), lambda one: "it was signed by a stranger" if one is NEW else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.platform3.recovery.plugins.module_utils import _signing
+from ansible_collections.platform3.recovery.plugins.module_utils import _memory_file, _signing
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 
 DATA = b'{"backup_set": "20261123T051700Z"}\n'
@@ -111,7 +111,7 @@ def test_the_key_appears_in_no_error_and_on_no_command_line(
         seen.append((argv, options["env"]))
         return real(argv, **options)
 
-    monkeypatch.setattr(_signing.subprocess, "run", spy)
+    monkeypatch.setattr(_memory_file.subprocess, "run", spy)
     _signing.sign(DATA, keys["ours"][0])
     secret = keys["ours"][0].splitlines()[2]
     assert seen and secret not in repr(seen)

@@ -11,6 +11,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text i
 from ansible_collections.platform3.recovery.plugins.module_utils._expiry import as_kept
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log import Generation, ShippedLog
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import parse_verify
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import status_32110
 from ansible_collections.platform3.recovery.plugins.module_utils._set_states import SetState
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Read, judge
 from ansible_collections.platform3.recovery.plugins.module_utils._windows import (
@@ -145,6 +146,7 @@ def test_the_table_can_be_read_at_night() -> None:
             "redis": None,
         },
         "gaps": gaps_of([reach("A", "1T05:00:00", "1T06:00:00", "S5")]),
+        "copies": status_32110(None, NOW.timestamp(), 60, 2, 0),
         "problems": ["a problem"],
     }
     assert table(catalog, "lab") == [
@@ -161,6 +163,8 @@ def test_the_table_can_be_read_at_night() -> None:
         "  postgresql      2026-11-21 05:00:00Z   2026-11-21 06:00:00Z   1 base backup and WAL",
         f"  influxdb        {'point of 20261121T051700Z':<22} {'point of 20261121T053700Z':<22} 3 points",
         "  redis           NONE                   NONE                   no usable set holds it",
+        "  copies          3-2-1-1-0 does NOT hold (2-1-0-0-2): there is no second copy, or no record of it;",
+        "                  2 sets or WAL segments are bad; no set was verified yet",
         "  WAL GAP         S5 is missing. PostgreSQL cannot be brought to a time after 2026-11-21 06:00:00Z:",
         "                  take a full backup now",
         "  PROBLEM         a problem",

@@ -259,10 +259,10 @@ def test_sealing_gives_the_name_last_and_leaves_nothing_writable(tmp_path: Path)
     write_set(Path(path))
     _backup_store.seal(path, str(tmp_path / SET_ID))
     assert _backup_store.set_ids(str(tmp_path)) == [SET_ID]
-    assert _backup_store.read_set(str(tmp_path), SET_ID).manifest is not None
+    assert _backup_store.found_set(str(tmp_path), SET_ID).manifest is not None
     modes = [entry.stat().st_mode for entry in (tmp_path / SET_ID).rglob("*") if entry.is_file()]
     assert modes and not any(mode & 0o222 for mode in modes)
-    verify(tmp_path / SET_ID, _backup_store.read_set(str(tmp_path), SET_ID).manifest or {})
+    verify(tmp_path / SET_ID, _backup_store.found_set(str(tmp_path), SET_ID).manifest or {})
 
 
 def test_interrupted_sets_and_other_names_are_no_sets(tmp_path: Path) -> None:
@@ -277,9 +277,20 @@ def test_interrupted_sets_and_other_names_are_no_sets(tmp_path: Path) -> None:
 
 def test_a_set_whose_manifest_cannot_be_read_says_why(tmp_path: Path) -> None:
     (tmp_path / SET_ID).mkdir()
-    assert "cannot be read" in _backup_store.read_set(str(tmp_path), SET_ID).wrong
+    assert "cannot be read" in _backup_store.found_set(str(tmp_path), SET_ID).wrong
     (tmp_path / SET_ID / _manifest.MANIFEST_NAME).write_text("{")
-    assert "no JSON of ours" in _backup_store.read_set(str(tmp_path), SET_ID).wrong
+    assert "no JSON of ours" in _backup_store.found_set(str(tmp_path), SET_ID).wrong
+
+
+def test_the_sets_are_ordered_without_reading_their_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = write_set(tmp_path / SET_ID)["sequence"]
+
+    def read(*_: object) -> None:
+        pytest.fail("a manifest was read whole")
+
+    monkeypatch.setattr(_backup_store, "parse", read)
+    found = _backup_store.read_sets(str(tmp_path))
+    assert [one.sequence for one in found] == [sequence] and _backup_store.next_sequence(found) == sequence + 1
 
 
 def test_the_store_of_another_environment_is_refused(tmp_path: Path) -> None:

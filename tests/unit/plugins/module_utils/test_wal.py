@@ -165,6 +165,18 @@ def test_after_a_promotion_the_new_timeline_is_read_and_its_gaps_count() -> None
     assert plan.timeline == 2
 
 
+def test_a_segment_in_part_is_whole_where_the_next_timeline_begins_right_behind_it() -> None:
+    held = {**archive(5), **archive(7, 8, timeline=2), **stream(partial=6)}
+    for end, problems in ((7 * SEGMENT_BYTES, 0), (7 * SEGMENT_BYTES + 100, 1)):
+        chain = [Span(1, 0, end), Span(2, end, None)]
+        plan = plan_wal(Segment(1, 5), 5 * SEGMENT_BYTES + 300, chain, held, {})
+        assert len(plan.problems) == problems
+        assert [one.segment for one in plan.files] == [name(5), name(6), name(7, 2), name(8, 2)]
+    # What the backup itself needs is never taken in part.
+    chain = [Span(1, 0, 7 * SEGMENT_BYTES), Span(2, 7 * SEGMENT_BYTES, None)]
+    assert plan_wal(Segment(1, 5), 7 * SEGMENT_BYTES + 1, chain, held, {}).problems
+
+
 def test_what_the_old_timeline_wrote_after_the_promotion_does_not_count() -> None:
     chain = [Span(1, 0, 7 * SEGMENT_BYTES + 100), Span(2, 7 * SEGMENT_BYTES + 100, None)]
     held = {**archive(5, 6, 7, 8, 9, 10), **archive(7, timeline=2)}

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,55 @@ def test_what_has_not_changed_is_inherited_and_alone_makes_no_set(store: Store, 
     else:
         assert store.manifest(FOURTH)["chains"]["configuration"] == [THIRD]
         assert store.look(verify="bytes")["set"]["id"] == FOURTH
+
+
+# What changes a folder, as Python's audit hooks name it; a file that is opened for reading is none of it.
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "open")
+
+
+def killed_before(number: int, store: Store, set_id: str) -> bool:
+    """Make an increment in a process that is gone before its so-manieth change of the store; False where it ended."""
+    # The stage makes a base backup beside each set, which an increment has no need of.
+    shutil.rmtree(store.path / "pgbackrest/backup/platform3" / f"{set_id[:8]}-{set_id[9:15]}F", ignore_errors=True)
+    child = os.fork()
+    if not child:
+        left = [number]
+
+        def audit(event: str, arguments: tuple[Any, ...]) -> None:
+            if event not in CHANGES or (event == "open" and not int(arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
+                return
+            if event != "os.chmod" and not str(arguments[0]).startswith(str(store.path)):
+                return
+            left[0] -= 1
+            if not left[0]:
+                os._exit(137)
+
+        sys.addaudithook(audit)
+        try:
+            made = increment(store, set_id)
+        except BaseException:
+            os._exit(2)
+        os._exit(2 if made.get("failed") else 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 137), status
+    return status == 137
+
+
+def test_killed_at_any_change_of_the_store_an_increment_is_whole_or_is_none(store: Store) -> None:
+    number = 1
+    while killed_before(number, store, FOURTH):
+        assert not (store.path / FOURTH).exists(), f"complete by its name, though killed before change {number}"
+        number += 1
+    assert number > 20, "the changes were not seen"
+    looked = store.look(verify="bytes")
+    assert looked["set"]["id"] == FOURTH
+    assert store.manifest(FOURTH)["chains"]["influxdb"] == [THIRD, FOURTH]
+
+
+def test_an_increment_that_was_killed_is_no_parent_and_is_removed(store: Store) -> None:
+    for number in (3, 12, 20, 24):
+        assert killed_before(number, store, FOURTH)
+        assert store.look(verify="bytes")["set"]["id"] == THIRD
+        assert not killed_before(1000, store, FIFTH)
+        assert store.manifest(FIFTH)["parent"] == THIRD and not list(store.path.glob("*.incomplete"))
+        shutil.rmtree(store.path / FIFTH)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.platform3.recovery.plugins.module_utils._state import append_entry
 
 ENVIRONMENT_ID = "scratch-lock-0001"
 
@@ -41,8 +42,28 @@ class Place:
     def back_up(self, **arguments: Any) -> dict[str, Any]:
         return self.run(kind="backup", scenario="backup", **arguments)
 
-    def release(self, taken: dict[str, Any]) -> dict[str, Any]:
-        return self.run(state="released", fence=taken["fence"], outcome="success")
+    def release(self, taken: dict[str, Any], outcome: str = "success") -> dict[str, Any]:
+        return self.run(state="released", fence=taken["fence"], outcome=outcome)
+
+    def step(self, taken: dict[str, Any], phase: str) -> None:
+        """A step of PostgreSQL that ends well."""
+        for event in ("step_started", "step_finished"):
+            one = {**taken["fence"], "event": event, "phase": phase, "component": "postgresql", "name": "A step"}
+            append_entry(str(self.state), taken["run"], one)
+
+    def recover(self, *phases: str, scenario: str = "full") -> dict[str, Any]:
+        """A run of recovery r-1 that comes as far as these phases."""
+        details = {"components": ["postgresql"]} if scenario == "full" else {}
+        taken = self.run(recovery_id="r-1", scenario=scenario, details=details)
+        for phase in phases:
+            self.step(taken, phase)
+        return taken
+
+    @property
+    def held_for(self) -> str | None:
+        """What the lock is held for, None where it is free."""
+        lock = self.state / "lock"
+        return str(json.loads(lock.read_text())["scenario"]) if lock.exists() else None
 
 
 @pytest.fixture
@@ -113,13 +134,91 @@ def test_check_mode_neither_waits_nor_takes(place: Place) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "2026-11-23T05:00:00.000Z"])
-def test_the_incident_defaults_to_the_last_acknowledged_heartbeat(place: Place, given: str | None) -> None:
+def test_the_incident_defaults_to_when_the_next_heartbeat_was_not_taken(place: Place, given: str | None) -> None:
     (place.state / "heartbeats").mkdir()
     log = place.state / "heartbeats/heartbeats.jsonl"
     taken_by_redis = '{"number": 1, "at": "2026-11-23T05:16:59.000Z", "redis": true}'
-    taken_by_nobody = '{"number": 2, "at": "2026-11-23T05:17:00.000Z", "redis": null}'
+    taken_by_nobody = '{"number": 2, "at": "2026-11-23T05:17:00.000Z", "redis": null, "seconds": 0.004}'
     log.write_text(f"{taken_by_redis}\n{taken_by_nobody}\n")
     taken = place.run(recovery_id="r-1", details={"incident_at": given, "components": ["redis"]})
-    assert taken["details"]["incident_at"] == (given or "2026-11-23T05:16:59.000Z")
+    assert taken["details"]["incident_at"] == (given or "2026-11-23T05:17:00.004Z")
     journal = (place.state / "r-1/journal.jsonl").read_text()
     assert json.loads(journal.splitlines()[0])["incident_at"] == taken["details"]["incident_at"]
+
+
+def test_a_rollback_that_is_refused_gives_the_lock_back(place: Place) -> None:
+    place.release(place.recover("assess", "isolate", "restore", "verify"))
+    refused = place.recover("assess", scenario="rollback")
+    assert place.release(refused, "untouched")["freed"] and place.held_for is None
+
+
+def test_a_recovery_that_is_not_finished_keeps_its_lock_when_its_rollback_is_refused(place: Place) -> None:
+    assert not place.release(place.recover("assess", "isolate"), "failed")["freed"]
+    assert not place.release(place.recover("assess", scenario="rollback"), "untouched")["freed"]
+    assert place.held_for == "full"
+    blocked = place.run(recovery_id="r-2")
+    assert "full_recovery.yml -e recovery_id=r-1" in blocked["msg"]
+    assert place.recover()["run"] == 3
+
+
+def test_a_rollback_that_is_half_done_keeps_the_lock_when_it_is_refused_afterwards(place: Place) -> None:
+    place.release(place.recover("assess", "isolate", "restore", "verify"))
+    place.recover("assess", "isolate", scenario="rollback")  # killed
+    again = place.recover("assess", scenario="rollback")
+    assert again["run"] == 2 and not place.release(again, "untouched")["freed"]
+    assert place.held_for == "rollback"
+    assert "playbooks/rollback.yml -e recovery_id=r-1" in place.run(recovery_id="r-2")["msg"]
+
+
+def test_a_rollback_that_was_killed_while_it_only_looked_leaves_nothing_behind(place: Place) -> None:
+    place.release(place.recover("assess", "isolate", "restore", "verify"))
+    place.recover("assess", scenario="rollback")  # killed
+    assert place.release(place.recover("assess", scenario="rollback"), "untouched")["freed"]
+
+
+TARGET = "2026-11-23T05:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "target", "code"),
+    [
+        ("point_in_time", "", None),
+        ("point_in_time", TARGET, None),
+        ("point_in_time", "2026-11-23T05:00:01.000Z", "PRC-311"),
+        ("full", "", "PRC-311"),
+        ("partial", "", "PRC-311"),
+    ],
+)
+def test_a_recovery_goes_on_only_as_what_it_was_begun_as(
+    place: Place, scenario: str, target: str, code: str | None
+) -> None:
+    begun = place.run(recovery_id="r-1", scenario="point_in_time", details={"target_time": TARGET})
+    place.step(begun, "restore")
+    again = place.run(recovery_id="r-1", scenario=scenario, details={"target_time": target}, goal_told=bool(target))
+    if code:
+        assert again["failed"] and again["error"]["code"] == code and "point_in_time_recovery.yml" in again["msg"]
+        assert json.loads((place.state / "lock").read_text())["run"] == 1, "the run that holds it still does"
+    else:
+        assert again["run"] == 2 and again["details"]["target_time"] == TARGET
+
+
+@pytest.mark.parametrize(
+    ("components", "told", "code"),
+    [(["redis"], True, None), (["postgresql"], True, "PRC-311"), (["postgresql", "redis", "influxdb"], False, None)],
+)
+def test_a_partial_recovery_goes_on_with_its_components(
+    place: Place, components: list[str], told: bool, code: str | None
+) -> None:
+    begun = place.run(recovery_id="r-1", scenario="partial", details={"components": ["redis"]})
+    place.step(begun, "restore")
+    again = place.run(recovery_id="r-1", scenario="partial", details={"components": components}, goal_told=told)
+    if code:
+        assert again["failed"] and again["error"]["code"] == code
+        assert "partial recovery of postgresql" in again["msg"] and "partial recovery of redis" in again["msg"]
+    else:
+        assert again["run"] == 2 and again["details"]["components"] == ["redis"]
+
+
+def test_a_recovery_that_nobody_began_does_not_go_on_without_a_goal(place: Place) -> None:
+    refused = place.run(recovery_id="r-1", scenario="point_in_time", details={"target_time": ""}, goal_told=False)
+    assert refused["failed"] and refused["error"]["code"] == "PRC-312" and place.held_for is None

@@ -165,6 +165,22 @@ def test_the_copy_is_the_original_and_latest_points_at_it(state: Path, tmp_path:
         assert (latest / name).read_bytes() == (state / ID / name).read_bytes()
 
 
+def test_the_loss_statement_goes_with_the_report_and_stays_private(state: Path, tmp_path: Path) -> None:
+    written = samples.full()
+    file = {"name": "undone_orders.csv", "bytes": 5, "sha256": hashlib.sha256(b"kind\n").hexdigest()}
+    lost = {**file, "name": "undone_deposits.csv"}
+    listings = [{"kind": "orders", "count": 0, "file": file}, {"kind": "deposits", "count": 0, "file": lost}]
+    written.step(80.0, 81.0, "report", "postgresql", "List what was undone", result={"undone": listings})
+    (state / ID / "journal.jsonl").write_text(written.text())
+    (state / ID / "undone_orders.csv").write_text("kind\n")
+    made = report(state)
+    assert [one["name"] for one in made["files"]] == ["report.json", "report.md", "report.html", "undone_orders.csv"]
+    done = copy(tmp_path, state, made)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copied = tmp_path / "reports" / ID / "undone_orders.csv"
+    assert copied.read_text() == "kind\n" and copied.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_report_that_changed_on_the_way_is_not_taken(state: Path, tmp_path: Path) -> None:
     made = report(state)
     (state / ID / "report.json").write_text("{}")

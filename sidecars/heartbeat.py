@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The same number and time into every datastore each second, and into a log outside of them: runs as a sidecar.
 
-The time is taken before anything is written. The log says which datastore took the marker: after a loss, the newest
-marker found in a recovered datastore against the newest in the log is what was lost. Settings come by environment,
-secrets as files in /run/secrets. Needs psycopg and redis.
+The time is taken before anything is written. The log says which datastore took the marker, and after how many seconds
+the last one had answered: after a loss, the newest marker found in a recovered datastore against the newest in the log
+is what was lost. Settings come by environment, secrets as files in /run/secrets. Needs psycopg and redis.
 """
 
 from __future__ import annotations
@@ -145,8 +145,10 @@ def main() -> None:
             time.sleep(1 - time.time() % 1)
             number += 1
             at = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            begun = time.monotonic()
             asked = {name: pool.submit(taking, name, store.beat, number, at) for name, store in stores.items()}
-            note({"number": number, "at": at, **{name: answer.result() for name, answer in asked.items()}})
+            answers = {name: answer.result() for name, answer in asked.items()}
+            note({"number": number, "at": at, **answers, "seconds": round(time.monotonic() - begun, 3)})
 
 
 if __name__ == "__main__":

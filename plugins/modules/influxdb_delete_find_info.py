@@ -1,0 +1,164 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: influxdb_delete_find_info
+short_description: Find between which backup sets something was deleted in InfluxDB
+version_added: 0.1.0
+author: Platform3 (@platform3)
+description:
+  - InfluxDB keeps no log. What was deleted is known from the backup sets alone, by buckets and shards that are gone,
+    tombstones that came, values that are fewer and deletes that the server counted, so to one increment.
+  - Lists what was deleted, or may have been, between two sets around a time, and the set that still has it. What
+    retention, a recovery or a rollback took away does not count.
+  - What was deleted since the newest set is not known yet.
+  - Takes no lock and changes nothing.
+extends_documentation_fragment: [platform3.recovery.store]
+options:
+  around:
+    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
+    type: str
+    required: true
+  window_seconds:
+    description: How far before and after it is searched, at most a day.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: find | Look for what was deleted in InfluxDB
+  platform3.recovery.influxdb_delete_find_info:
+    store_path: /opt/platform3/backups
+    state_path: /opt/platform3/recovery
+    environment_id: lab-0123456789ab
+    trusted_signers: "{{ backup_set_trusted_signers }}"
+    around: "2026-11-23T14:30:00+00:00"
+"""
+
+RETURN = r"""
+events:
+  description: What was deleted, in order of time.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    what:
+      description: V(bucket), V(shards) or V(points).
+      type: str
+    bucket:
+      description: Name of the bucket.
+      type: str
+    organisation:
+      description: Its organisation.
+      type: str
+    values:
+      description: How many values are missing at least; null where it is not known, or not sure that any are.
+      type: int
+    at:
+      description: The second in which it was deleted, where a tombstone tells; else null.
+      type: str
+    from:
+      description: When the set before was captured, which still has it.
+      type: str
+    to:
+      description: When the set after it was captured.
+      type: str
+    set_before:
+      description: Id of the set that still has it.
+      type: str
+    set_after:
+      description: Id of the set that does not.
+      type: str
+    before:
+      description: As C(target_time) of M(platform3.recovery.influxdb_target_info) it brings back all that was deleted.
+      type: str
+searched:
+  description: Which of that time lies between two sets, as C(from) and C(to).
+  returned: success
+  type: list
+  elements: dict
+warnings_found:
+  description: Which of that time is not known, and sets that were passed over.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import COMPONENT, NANOSECONDS
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_lives import read_lives
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import (
+    captures_of,
+    deletes_around,
+    target_ns,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SETS_ARGUMENTS
+from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
+
+DAY_SECONDS = 86400
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **SETS_ARGUMENTS,
+    "around": {"type": "str", "required": True},
+    "window_seconds": {"type": "int", "default": 600},
+}
+
+
+def span_of(given: dict[str, Any]) -> tuple[int, int]:
+    """From when to when it is searched (ns since 1970); PRC-765 where the inputs are none of that."""
+    try:
+        middle = target_ns(given["around"])
+        if not 1 <= given["window_seconds"] <= DAY_SECONDS:
+            raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
+    except ValueError as error:
+        attempted = f"search for what was deleted in InfluxDB around {given['around']}"
+        raise RecoveryError("PRC-765", attempted, str(error), "nothing was changed", "correct it") from None
+    reach = given["window_seconds"] * NANOSECONDS
+    return middle - reach, middle + reach
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
+    """Read the sets, compare each with the next."""
+    given = module.params
+    start, end = span_of(given)
+    entries, _ignored = read_store(
+        given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"]
+    )
+    usable = [one.read.manifest for one in entries if one.usable and one.read.manifest is not None]
+    captures = captures_of(one for one in usable if COMPONENT in one["components"])
+    found = deletes_around(captures, read_lives(given["state_path"]), start, end)
+    if not found.searched:
+        held = f"their captures reach from {found.first} to {found.last}" if captures else "none holds InfluxDB"
+        raise RecoveryError(
+            "PRC-766",
+            f"search for what was deleted in InfluxDB around {given['around']}",
+            f"no two usable backup sets lie around that time: {held}",
+            "nothing was changed",
+            "search around a time between them, widen the window, or take an increment (backup.yml) and search again",
+        )
+    passed = [f"set {one.set_id} was passed over: {one.reason or one.state}" for one in entries if not one.usable]
+    return {
+        "changed": False,
+        "events": found.events,
+        "searched": found.searched,
+        "warnings_found": [*found.warnings, *passed],
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    run_module(ARGUMENTS, work, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

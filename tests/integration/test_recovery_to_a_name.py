@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A recovery to a restore point's name is assessed: resolved before the set is chosen, or refused with the nearest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.scratch import ROOT
+from tests.unit.plugins.modules.set_stage import ENVIRONMENT, FIRST, SECOND, THIRD, Store, run
+
+pytestmark = pytest.mark.integration
+NAME, AT = "before-release-7", "2026-11-22T12:00:00.003000Z"
+GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
+
+
+def captured(set_id: str) -> str:
+    return f"{set_id[:4]}-{set_id[4:6]}-{set_id[6:8]}T05:17:00Z"
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path) -> Store:
+    """Three signed sets a day apart, and a restore point between the last two."""
+    made = Store(tmp_path)
+    for set_id in (FIRST, SECOND, THIRD):
+        made.make(set_id)
+        manifest = made.manifest(set_id)
+        manifest["started_at"], manifest["finished_at"] = captured(set_id), captured(set_id)
+        manifest["components"]["influxdb"] |= {"recovery_point": captured(set_id), "buckets": [], "shards": []}
+        manifest["components"]["redis"]["recovery_point"] = captured(set_id)
+        made.resign(set_id, manifest)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/environment_id").write_text(ENVIRONMENT["environment_id"])
+    (made.path / "fence").mkdir()
+    given = {"store_path": str(made.path), "name": NAME, "at": AT, "lsn": "0/5000118", "timeline": 1, "segment": "x"}
+    given |= {"fence": {"recovery_id": "backup-20261122T120000Z", "epoch": 1}, "by": "jane", "signing_key": made.key}
+    assert run("restore_point", {**given, "environment_id": ENVIRONMENT["environment_id"]})["changed"]
+    return made
+
+
+def playbook(store: Store, path: str, **inputs: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on the store."""
+    folder = store.path.parent
+    variables: dict[str, Any] = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "recovery_environment": ENVIRONMENT["environment"],
+        "recovery_environment_id": ENVIRONMENT["environment_id"],
+        "recovery_confirm": ENVIRONMENT["environment"],
+        "backup_store_path": str(store.path),
+        "recovery_state_path": str(folder / "state"),
+        "backup_set_trusted_signers": store.signers,
+        "backup_set_signing_key": store.key,
+        # There is no platform: what only reads the store needs none.
+        "recovery_compose": {"project": store.path.parent.name, "directory": "/nowhere", "files": ["compose.yaml"]},
+        "postgresql_container": f"{store.path.parent.name}-none",
+        "postgresql_database": "none",
+        "postgresql_stanza": "platform3",
+        "postgresql_service": "postgresql",
+        "postgresql_image": "platform3/postgresql:17",
+    }
+    inventory = {"all": {"vars": variables, "children": {one: {"hosts": {f"{one}-host": {}}} for one in GROUPS}}}
+    (folder / "inventory.json").write_text(json.dumps(inventory))
+    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "inventory.json"), path]
+    argv += [part for name, value in inputs.items() for part in ("-e", f"{name}={value}")]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+
+
+def assess(store: Store, **inputs: str) -> subprocess.CompletedProcess[str]:
+    """The first phase of a point-in-time recovery: inputs, name, sets, lock; and what the datastores are told."""
+    include = {"name": "platform3.recovery.recovery", "tasks_from": "assess"}
+    told = "{'set': recovery_set.id, 'time': recovery_point_in_time, 'postgresql': postgresql_target}"
+    tasks = [
+        {"name": "Assess", "ansible.builtin.include_role": include, "vars": {"recovery_scenario": "point_in_time"}},
+        {"name": "Roles", "ansible.builtin.include_vars": str(ROOT / "roles/recovery/defaults/main.yml")},
+        {"name": "Roles", "ansible.builtin.include_vars": str(ROOT / "roles/postgresql/defaults/main.yml")},
+        {"name": "Show", "ansible.builtin.debug": {"msg": f"TOLD {{{{ {told} | to_json }}}} END"}},
+    ]
+    play = {"name": "Assess", "hosts": "backup_store", "gather_facts": False, "tasks": tasks}
+    path = store.path.parent / "play.json"
+    path.write_text(json.dumps([play]))
+    return playbook(store, str(path), **inputs)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What the datastores were told."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout.partition("TOLD ")[2].partition(" END")[0]
+    found: dict[str, Any] = json.loads(text.replace('\\"', '"'))
+    return found
+
+
+def test_a_name_is_resolved_for_all_and_postgresql_is_told_the_name(store: Store) -> None:
+    found = told(assess(store, recovery_point_name=NAME, recovery_id="r-1"))
+    assert found == {"set": SECOND, "time": AT, "postgresql": {"kind": "name", "value": NAME}}
+    journal = (store.path.parent / "state/r-1/journal.jsonl").read_text()
+    started = json.loads(journal.splitlines()[0])
+    assert (started["target_time"], started["point_name"], started["backup_set"]) == (AT, NAME, SECOND)
+    # It goes on with the same point.
+    assert told(assess(store, recovery_point_name=NAME, recovery_id="r-1")) == found
+
+
+def test_a_time_is_told_as_a_time(store: Store) -> None:
+    found = told(assess(store, recovery_target_time="2026-11-23T13:00:00+01:00"))
+    at = "2026-11-23T12:00:00.000Z"
+    assert found == {"set": THIRD, "time": at, "postgresql": {"kind": "time", "value": at}}
+
+
+def test_an_unknown_name_ends_it_before_the_lock(store: Store) -> None:
+    done = assess(store, recovery_point_name="before-release-8")
+    assert done.returncode != 0 and "PRC-851" in done.stdout
+    assert f"{NAME} (2026-11-22 12:00:00Z)" in done.stdout
+    assert {path.name for path in (store.path.parent / "state").iterdir()} <= {"environment_id", ".flock"}
+
+
+def test_a_point_that_could_not_be_set_gives_the_lock_back_and_its_name_stays_free(store: Store) -> None:
+    done = playbook(store, "playbooks/restore_point.yml", recovery_point_name="another")
+    assert done.returncode != 0 and f"{store.path.parent.name}-none" in done.stdout
+    assert not (store.path.parent / "state/lock").exists()
+    assert [path.name for path in (store.path / "restore_points").iterdir()] == [f"{NAME}.json"]
+    twice = playbook(store, "playbooks/restore_point.yml", recovery_point_name=NAME)
+    assert twice.returncode != 0 and "PRC-850" in twice.stdout
+
+
+def test_the_window_is_shown_and_written_also_where_wal_cannot_be_read(store: Store) -> None:
+    path = store.path.parent / "window.json"
+    done = playbook(store, "playbooks/recovery_window.yml", recovery_point_name=NAME, recovery_window_file=str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    target = json.loads(path.read_text())["target"]
+    assert target["sentence"] == "redis and influxdb can be brought there, postgresql cannot"
+    assert "RECOVERY WINDOW of" in done.stdout and f"restore point {NAME}" in done.stdout

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One list of what took data away from all datastores, with targets that survive the rounding of the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs import instant
+from ansible_collections.platform3.recovery.plugins.module_utils._moments import moments_of, whole_milliseconds
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
+from hypothesis import given
+from hypothesis import strategies as st
+
+DROPPED: dict[str, Any] = {
+    "at": "2026-11-23T14:30:05.788537Z",
+    "kind": "DROP TABLE",
+    "tables": ["public.orders", "public.deposits"],
+    "more_tables": 1,
+    "rows": None,
+    "xid": 741,
+    "lsn": "0/167C970",
+    "before": {"kind": "time", "value": "2026-11-23T14:30:05.788536Z"},
+    "abandoned_timeline": None,
+}
+FLUSHED: dict[str, Any] = {
+    "at": "2026-11-23T14:30:04.000Z",
+    "command": "FLUSHDB",
+    "database": 1,
+    "keys": None,
+    "commands": 1,
+    "kinds": [],
+    "arguments": [],
+    "lives": ["a"],
+}
+GONE: dict[str, Any] = {
+    "what": "points",
+    "bucket": "market-data",
+    "organisation": "forex-trading",
+    "values": None,
+    "at": None,
+    "from": "2026-11-23T14:29:00.123456789Z",
+    "to": "2026-11-23T14:30:00Z",
+    "set_before": "20261123T142900Z",
+    "set_after": "20261123T143000Z",
+    "before": "2026-11-23T14:29:00.123456789Z",
+}
+
+
+def result(*events: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"events": list(events), "searched": [{}], "warnings_found": [], **more}
+
+
+@given(st.integers(1_700_000_000_000_000, 1_900_000_000_000_000))
+def test_a_target_is_never_rounded_up_to_behind_it(at: int) -> None:
+    target = instant(whole_milliseconds(show_time(at)))
+    assert 0 <= at - round(parse_iso(target) * 1_000_000) < 1000
+
+
+@pytest.mark.parametrize("wrong", ["", "2026-11-23T14:30:00+01:00", "2026-11-23 14:30:00Z"])
+def test_what_is_no_instant_in_utc_is_no_target(wrong: str) -> None:
+    with pytest.raises(ValueError, match="no instant"):
+        whole_milliseconds(wrong)
+
+
+def test_all_are_in_one_list_by_time_with_their_targets() -> None:
+    found = moments_of({"postgresql": result(DROPPED, gaps=[]), "redis": result(FLUSHED), "influxdb": result(GONE)})
+    assert [(one["component"], one["target"]) for one in found["events"]] == [
+        ("influxdb", "2026-11-23T14:29:00.123Z"),
+        ("redis", "2026-11-23T14:30:04.000Z"),
+        ("postgresql", "2026-11-23T14:30:05.788Z"),
+    ]
+    assert [one["found"] for one in found["events"]] == [GONE, FLUSHED, DROPPED]
+    assert found["problems"] == [] and found["notes"] == []
+    heading, influxdb, redis, postgresql = found["table"]
+    assert heading.split() == ["time", "component", "what", "size", "recovery_target_time"]
+    assert "perhaps points of bucket market-data deleted, between sets 20261123T142900Z and" in influxdb
+    assert "FLUSHDB in database 1" in redis
+    assert "DROP TABLE public.orders, public.deposits and 1 more, transaction 741" in postgresql
+    assert {line.rindex(one["target"]) for line, one in zip(found["table"][1:], found["events"], strict=True)} == {
+        heading.index("recovery_target_time")
+    }
+
+
+def test_what_cannot_be_reached_has_no_target() -> None:
+    left = {**DROPPED, "before": None, "abandoned_timeline": 3}
+    found = moments_of({"postgresql": result(left, gaps=[]), "redis": result(), "influxdb": result()})
+    assert found["events"][0]["target"] is None
+    assert found["table"][1].endswith("(on timeline 3, which an earlier recovery left)        -")
+
+
+def test_gaps_warnings_and_failures_are_said() -> None:
+    gap = {"segment": "000000010000000000000002", "wrong": "is missing", "from": "A", "to": "B"}
+    found = moments_of(
+        {
+            "postgresql": result(gaps=[gap]),
+            "redis": {"skipped": True, "skip_reason": "Conditional result was False"},
+            "influxdb": {"msg": "[PRC-766] Could not search.", "error": {}},
+        }
+    )
+    assert found["notes"] == [
+        "postgresql: WAL is missing from A to B: 000000010000000000000002 is missing",
+        "redis: its log is not shipped, so there is nothing to search",
+    ]
+    assert found["problems"] == ["influxdb was not searched: [PRC-766] Could not search."]
+    assert found["table"] == ["nothing was found that took data away", *found["notes"], *found["problems"]]
+    assert len(moments_of({})["problems"]) == 3
