@@ -31,7 +31,8 @@ _RECORD = re.compile(r"^rmgr: .*?, lsn: ([0-9A-F]+/[0-9A-F]+), ", re.MULTILINE)
 
 # $1 stanza, $2 first, $3 last segment as they are named here, $4 where to begin ("" for the commits, aborts and restore
 # points of all), then a line "name path how-to-unpack" each. All segments get names of one timeline, so that a record
-# which goes on behind a fork is read as the server reads it.
+# which goes on behind a fork is read as the server reads it. A segment that was listed in part may have become whole
+# since.
 _FETCH = """
 set -o pipefail
 export TZ=UTC
