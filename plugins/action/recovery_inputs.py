@@ -19,6 +19,7 @@ from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_
 from ansible_collections.platform3.recovery.plugins.module_utils import _input_names, _inputs
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import Problem
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import parts_of
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import check_objectives
 
 ROLES = Path(os.path.abspath(__file__)).parents[2] / "roles"
@@ -64,6 +65,7 @@ class ActionModule(ActionBase):
         if inputs["backup_set_components"] is None:
             whole = inputs["backup_set_kind"] == "full"
             inputs["backup_set_components"] = list(_inputs.STORED if whole else _inputs.INCREMENTAL)
+        inputs["recovery_parts"] = parts_of(inputs)
         inputs["recovery_report_dir"] = os.path.abspath(os.path.expanduser(inputs["recovery_report_dir"]))
         hosts = {name: groups[name][0] for name in needed}
         return {**result, "changed": False, "inputs": inputs, "hosts": hosts, "started_epoch": started}

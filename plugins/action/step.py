@@ -57,6 +57,10 @@ JOURNALLED = (
     "evidence",
     "warnings_found",
     "undone",
+    "tables",
+    "sequences",
+    "locked_seconds",
+    "databases",
 )
 # In check mode these phases have nothing to look at: what they would judge was not made.
 NOT_IN_CHECK_MODE = ("verify", "resume", "validate")
@@ -74,8 +78,10 @@ class ActionModule(ActionBase):
             return dict(self._execute_module(task_vars=variables))  # looked at before there is a recovery: no step yet
         phase, name = self._names()
         component = self._task._role.get_name().rsplit(".", 1)[-1] if self._task._role else "recovery"
-        if self._play_context.check_mode or self._task.check_mode:
+        if variables.get("ansible_check_mode"):
             return self._in_check_mode(phase, component, name, variables)
+        if self._task.check_mode:
+            phase = "assess"  # a task that only looks in a run that acts: proof beforehand that it can be done
         try:
             fence = self._fence()
             journal = StoreJournal(self, variables, fence)

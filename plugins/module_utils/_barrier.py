@@ -63,6 +63,8 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
     elif phase in _NEEDS_OF_ALL:
         before = _NEEDS_OF_ALL[phase]
         hosts = [name for name in components if name in DATASTORES or name == "app_services"]
+        if before == "isolate":  # a server of which only parts come back goes on serving
+            hosts = [name for name in hosts if name not in (history.runs[0].get("parts") or {})]
         needed = {(before, name) for name in hosts if before in ("assess", "isolate") or name in _WORKS_IN[before]}
         if phase == "isolate":
             needed.add(("assess", "recovery"))  # every needed byte of the set was verified

@@ -31,6 +31,8 @@ INTERNAL = frozenset(
         "recovery_inputs",
         "recovery_store_host",
         "recovery_datastores",
+        "recovery_parts",
+        "recovery_in_place",
         "recovery_asked",
         "recovery_point_in_time",
         "recovery_named_point",

@@ -20,6 +20,15 @@ from ansible_collections.platform3.recovery.plugins.module_utils._input_names im
     INTERNAL,
     PREFIXES,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import (
+    PARTS,
+    names,
+    numbers,
+    part_mode,
+    part_names,
+    server,
+    table_mode,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
@@ -173,6 +182,12 @@ INPUTS: dict[str, Input] = {
     "recovery_components": Input(components),
     "recovery_target_time": Input(instant),
     "recovery_point_name": Input(recovery_point_name),
+    "postgresql_tables": Input(names),
+    "postgresql_tables_mode": Input(table_mode),
+    "postgresql_tables_source": Input(server),
+    "redis_key_patterns": Input(names),
+    "redis_key_databases": Input(numbers),
+    "redis_key_mode": Input(part_mode),
     "recovery_around": Input(instant),
     "recovery_window_seconds": Input(window, 600),
     "recovery_moments_file": Input(text),
@@ -189,8 +204,8 @@ INPUTS: dict[str, Input] = {
 
 
 def given(value: object) -> bool:
-    """Whether a value is one: None and empty text (a survey's field that was left empty) are not."""
-    return value is not None and not (isinstance(value, str) and not value.strip())
+    """Whether a value is one: None and empty text (a survey's field that was left empty), list or dict are not."""
+    return value is not None and value not in ([], {}) and str(value).strip() != ""
 
 
 def normalise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -388,7 +403,7 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
     if scenario == "find_moment" and not inputs.get("recovery_around"):
         way = "give -e recovery_around=2026-11-23T05:17:00+01:00, about when the data was still there"
         problems.append(Problem("PRC-119", "recovery_around is missing: the time that is to be searched", way))
-    problems += point_problems(scenario, inputs)
+    problems += point_problems(scenario, inputs) + part_problems(scenario, inputs)
     if inputs.get("backup_set_components") and inputs.get("backup_set_kind") != "increment":
         listed = ",".join(inputs["backup_set_components"])
         found = f"backup_set_components names {listed}, and a full backup holds every component"
@@ -411,6 +426,27 @@ def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     if inputs.get("recovery_target_time"):
         found = "recovery_target_time is given, and a restore point names the present moment"
         problems.append(Problem("PRC-118", found, "leave it out; an instant of the past needs no name to be reached"))
+    return problems
+
+
+def part_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
+    """Parts of a datastore are chosen for a partial recovery of that datastore, and say which before they say how."""
+    found = [name for name in part_names() if inputs.get(name)]
+    if found and scenario != "partial":
+        way = "leave it out, or run partial_recovery.yml"
+        return [Problem("PRC-121", f"{', '.join(found)} chooses parts of a datastore, and this takes it whole", way)]
+    problems = []
+    asked = inputs.get("recovery_components")
+    for component, (choosing, telling) in PARTS.items():
+        given_here = [name for name in (*choosing, *telling) if inputs.get(name)]
+        if given_here and asked and component not in asked:
+            named = f"{given_here[0]} is given, and recovery_components leaves {component} out"
+            way = f"give -e recovery_components={','.join([*asked, component])}, or leave {given_here[0]} out"
+            problems.append(Problem("PRC-121", named, way))
+        elif given_here and not any(inputs.get(name) for name in choosing) and not inputs.get("recovery_id"):
+            # The whole datastore would be replaced by who wanted a part of it.
+            named = f"{given_here[0]} says how chosen parts of {component} come back, and none are chosen"
+            problems.append(Problem("PRC-121", named, f"choose them with -e {choosing[0]}=..., or leave it out"))
     return problems
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import shown_parts
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 from ansible_collections.platform3.recovery.plugins.module_utils._live import clock
 from ansible_collections.platform3.recovery.plugins.module_utils._replay import replay_line
@@ -26,8 +27,8 @@ def plan_lines(
 
     preflights: result of preflight_info by component (PostgreSQL's with the segments to replay and the replay figures);
     chosen: the backup set (id, manifest); inputs: normalised, with what was fetched from the second copy (second_copy)
-    and, where not all of them are brought back, the datastores that are (components) and the services that stop
-    (stopped);
+    and, where not all of them are brought back, the datastores that are (components), chosen parts of them (parts) and
+    the services that stop (stopped);
     now_seconds: this instant in seconds since 1970 (the controller's clock where left out).
     """
     now = datetime.datetime.now(datetime.timezone.utc).timestamp() if now_seconds is None else now_seconds
@@ -41,11 +42,15 @@ def plan_lines(
         f"{'component':<14}{'is now':<37}{'recovery point':<22}expected loss",
     ]
     components = chosen.get("manifest", {}).get("components", {})
+    parts = shown_parts(inputs.get("parts") or {})
     for component in DATASTORES:
         if component not in inputs.get("components", DATASTORES):
             lines.append(f"{component:<14}is left as it is")
             continue
         found = preflights.get(component, {})
+        if component in parts:
+            lines.append(f"{component:<14}goes on serving; of it come back only {parts[component]}")
+            continue
         point = found.get("recovery_point") or components.get(component, {}).get("recovery_point")
         loss = f"up to {clock(incident - parse_iso(point))} (mm:ss)" if point else "not known"
         shown = f"{point[:19]}Z" if point else "not known"

@@ -20,6 +20,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tab
     QUARANTINE,
     SCRATCH,
     SWAP,
+    Done,
     Name,
     Table,
     quoted,
@@ -350,6 +351,18 @@ def put_back_sql(pair: Pair, kept_as: str, recovery_id: str) -> str:
             f' AND "schema" = {literal(table.name.schema)} AND "table" = {literal(table.name.table)};',
         ]
     )
+
+
+def release_sql(recovery_id: str, done: Iterable[Done]) -> str:
+    """Drop what a recovery kept of these tables, and its record of them, in one transaction."""
+    lines = ["SET client_min_messages = warning;", "BEGIN;"]
+    for one in done:
+        lines += [
+            f"DROP TABLE IF EXISTS {quoted(QUARANTINE, one.kept_as)};",
+            f"DELETE FROM {REGISTRY} WHERE recovery_id = {literal(recovery_id)}"
+            f' AND "schema" = {literal(one.name.schema)} AND "table" = {literal(one.name.table)};',
+        ]
+    return "\n".join([*lines, "COMMIT;"])
 
 
 # --- sequences ---

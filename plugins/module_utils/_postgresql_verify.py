@@ -67,7 +67,7 @@ def tables_array(tables: Sequence[str]) -> str:
 
 
 def state_checks(
-    row: Mapping[str, Any], content: Mapping[str, Any], system_identifier: str, physical: bool, archiving: bool
+    row: Mapping[str, Any], content: Mapping[str, Any], system_identifier: str, new_timeline: bool
 ) -> list[Check]:
     """Compare the server's state (STATE_QUERY) with what a recovery from this backup set must lead to."""
     major = str(content["version"]).split(".")[0]
@@ -85,7 +85,7 @@ def state_checks(
     ]
     low = [name for name in SETTINGS_THAT_MATTER if row[name] < int(content["settings"].get(name, 0))]
     checks.append(check("settings lower than when backed up", COMPONENT, [], low))
-    if physical and archiving:
+    if new_timeline:
         parent, timeline = int(content["timeline"]), row["timeline"]
         checks.append(check("timeline", COMPONENT, f"after {parent}", timeline, ok=timeline > parent))
     return checks

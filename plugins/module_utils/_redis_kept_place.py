@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Callable
 
-from ansible_collections.platform3.recovery.plugins.module_utils._docker import last_line
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import docker, last_line
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_kept import Kept, encode, encode_end
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import ROOT, VolumeWorker
@@ -32,6 +32,14 @@ def folder_of(worker: VolumeWorker) -> str:
 def read_state(worker: VolumeWorker) -> dict[str, Any]:
     """What this recovery noted of its keys (`state` is kept, brought or put_back); empty where it noted nothing."""
     text = worker.bash('cat "$1" 2>/dev/null || true', f"{folder_of(worker)}/{STATE}").stdout
+    return dict(json.loads(text)) if text.strip() else {}
+
+
+def look_at_state(volume: str, image: str, recovery_id: str) -> dict[str, Any]:
+    """As read_state, of a volume that is only looked into: by who may not write there, or has no lock."""
+    path = f"{ROOT}/quarantine/{recovery_id}/{STATE}"
+    argv = ["run", "--rm", "--network", "none", "--entrypoint", "bash", "--volume", f"{volume}:{ROOT}:ro", image]
+    text = docker([*argv, "-uc", 'cat "$1" 2>/dev/null || true', "bash", path]).stdout
     return dict(json.loads(text)) if text.strip() else {}
 
 

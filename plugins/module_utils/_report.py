@@ -36,6 +36,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._objectives imp
     recovery_point,
     recovery_times,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._report_parts import parts_brought_back
 from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import undone_of
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, span, to_iso
 
@@ -158,6 +159,9 @@ def _evidence(history: History, facts: Mapping[str, Any]) -> dict[str, Any]:
     for step in latest_steps(history):
         if step.outcome == "ok" and isinstance(step.result.get("evidence"), Mapping):
             evidence.setdefault(step.component, {}).update(step.result["evidence"])
+    parts = parts_brought_back(history)
+    if parts:
+        evidence["chosen_parts"] = parts
     if facts.get("target_time"):
         evidence["point_in_time"] = _point_in_time(history, str(facts["target_time"]))
     return {**evidence, "journal": facts.get("journal") or {}}

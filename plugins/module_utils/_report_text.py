@@ -41,6 +41,8 @@ def card(report: Report, shown_path: str = "") -> list[str]:
             time = report["rto"][key]
             took = f"{span(time['seconds'])} of {span(time['target_seconds'])}, {_verdict(time)}"
             lines += _row(label(key).lower(), f"{took:<26}{_beside(report, key, asked.get(key))}")
+    for key, what in (report["evidence"].get("chosen_parts") or {}).items():
+        lines += _row(f"only of {key}", what)
     slowest = report["timing"]["slowest_step"]
     slow = f"; slowest: {slowest['phase']} {slowest['component']} {span(slowest['seconds'])}" if slowest else ""
     lines += _row("checks", f"{check_count(report)}{slow}")

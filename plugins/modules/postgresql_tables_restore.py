@@ -41,8 +41,9 @@ options:
       - V(restored) brings the tables back.
       - V(put_back) undoes what V(restored) did under the same recovery id, and nothing that was written since. Rows
         that were altered since are refused with their keys.
+      - V(released) frees what is kept of this recovery id for good; it cannot be put back afterwards.
     type: str
-    choices: [restored, put_back]
+    choices: [restored, put_back, released]
     default: restored
   mode:
     description:
@@ -211,7 +212,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tab
     require_signed,
     stage,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tables_sql import Pair
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tables_sql import Pair, release_sql
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session
 
@@ -221,7 +222,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stanza": {"type": "str", "required": True},
     "database": {"type": "str", "required": True},
     "tables": {"type": "list", "elements": "str", "required": True},
-    "state": {"type": "str", "choices": ["restored", "put_back"], "default": "restored"},
+    "state": {"type": "str", "choices": ["restored", "put_back", "released"], "default": "restored"},
     "mode": {"type": "str", "choices": ["swap", "merge"], "default": "swap"},
     "set_path": {"type": "path"},
     "artefact": {
@@ -331,6 +332,20 @@ def undo(
     return {**result, **found, "parts": clock.parts}
 
 
+def release(
+    module: AnsibleModule, _server: LiveServer, session: Session, names: list[Name], _limits: Limits
+) -> dict[str, Any]:
+    """Drop what this recovery kept of the tables, whatever became of them since."""
+    recovery_id = fence_of(module).recovery_id
+    kept = [one for one in done_before(session, recovery_id)[0] if one.name in names]
+    if kept and not module.check_mode:
+        session.execute(release_sql(recovery_id, kept))
+    return {**NOTHING, "changed": bool(kept), "quarantined": False}
+
+
+ACTS = {"restored": restore, "put_back": undo, "released": release}
+
+
 def diff_of(given: dict[str, Any], result: dict[str, Any]) -> dict[str, str]:
     """What becomes of the tables, a line each."""
     is_back = given["state"] == "put_back"
@@ -349,9 +364,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     server = LiveServer(given["container"], given["database"], given["stanza"])
     server.require_alive([])
     limits = Limits(given["lock_timeout_seconds"], given["statement_timeout_seconds"])
-    act = restore if given["state"] == "restored" else undo
     with alone(server, module.check_mode) as session:
-        result = act(module, server, session, names, limits)
+        result = ACTS[given["state"]](module, server, session, names, limits)
     return {**result, "diff": diff_of(given, result)}
 
 

@@ -74,6 +74,11 @@ options:
     description: Whether the newest heartbeat is read. Once services run on the recovered data, it is theirs.
     type: bool
     default: true
+  restored_whole:
+    description: Whether the whole server was restored. Else only tables in it were, and it goes on with the system
+      identifier and in the timeline that it had.
+    type: bool
+    default: true
   amcheck:
     description: Whether the indexes of the critical tables are checked.
     type: bool
@@ -181,6 +186,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "figures": {"type": "bool", "default": True},
     "heartbeat": {"type": "bool", "default": True},
+    "restored_whole": {"type": "bool", "default": True},
     "amcheck": {"type": "bool", "default": True},
     "archiving": {"type": "bool", "default": True},
     "write_probe": {
@@ -250,8 +256,12 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         heartbeat = newest_heartbeat(first) if given["heartbeat"] else None
         row = first.execute(STATE_QUERY).fetchone()
         wanted = given["system_identifier"] or str(content["system_identifier"])
+        if not given["restored_whole"]:
+            wanted = row["system_identifier"]
         physical = given["method"] == "physical"
-        checks = state_checks(row, content, wanted, physical, given["archiving"])
+        # A server in which only tables were restored goes on in the timeline that it had.
+        new_timeline = physical and given["archiving"] and given["restored_whole"]
+        checks = state_checks(row, content, wanted, new_timeline)
         checks.append(rolled_back_write(given, first))
         works: list[tuple[str, Work]] = list(plan(lambda query: list(first.execute(query).fetchall()), content, given))
         if given["archiving"]:

@@ -76,6 +76,7 @@ RETURN = r"""
 inputs:
   description:
     - Every input in its normal form, null or its default where it was not given. Times are UTC, components a list.
+    - C(recovery_parts) holds, by datastore, what was given about chosen parts of it (tables, keys); empty where none.
     - C(recovery_id) is made from time and scenario where none was given. C(recovery_report_dir) is absolute.
   type: dict
   returned: success

@@ -134,7 +134,8 @@ held:
 details:
   description:
     - O(details) as the first run of this recovery gave them.
-    - C(scenario), C(components) and C(services) of that run are among them also where O(details) does not name them.
+    - C(scenario), C(components), C(services) and C(parts) of that run are among them also where O(details) does not
+      name them.
   type: dict
   returned: state is taken
 """
@@ -151,6 +152,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._barrier import
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._heartbeats import incident, read_log
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import PLAYBOOKS
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import shown_parts
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
@@ -276,32 +278,36 @@ def first_details(journal: str, given: dict[str, Any]) -> dict[str, Any]:
     What works on a recovery, such as a rollback, gives nothing and hears what that brought back.
     """
     first = json.loads(journal.splitlines()[0])
-    brought_back = {key: first[key] for key in ("scenario", "components", "services") if key in first}
+    brought_back = {key: first[key] for key in ("scenario", "components", "services", "parts") if key in first}
     return {**brought_back, **{key: first.get(key, value) for key, value in given.items()}}
 
 
 def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:
-    """A recovery that goes on is of the same scenario, target and components, or RecoveryError PRC-311: half is done.
+    """A recovery that goes on is of the same scenario, target, components and parts, or RecoveryError PRC-311: half is
+    done.
 
     What is not told again is that of the first run.
     """
     target = given["details"].get("target_time") or ""
     began = (first.get("scenario"), first.get("target_time") or "", components_of(first))
     told = components_of(given["details"]) if given["goal_told"] and given["scenario"] == "partial" else ""
-    if given["scenario"] == began[0] and target in ("", began[1]) and told in ("", began[2]):
+    parts, began_parts = given["details"].get("parts") or {}, first.get("parts") or {}
+    same_parts = parts == began_parts or (not parts and not told)
+    if given["scenario"] == began[0] and target in ("", began[1]) and told in ("", began[2]) and same_parts:
         return
     asked, found = (
         f"{str(scenario).replace('_', '-')} recovery"
         + (f" to {at}" if at else "")
         + (f" of {components}" if components and scenario == "partial" else "")
-        for scenario, at, components in ((given["scenario"], target, told), began)
+        + "".join(f", of {name} only {chosen}" for name, chosen in shown_parts(only).items())
+        for scenario, at, components, only in ((given["scenario"], target, told, parts), (*began, began_parts))
     )
     raise RecoveryError(
         "PRC-311",
         f"go on with recovery {given['recovery_id']} as a {asked}",
         f"it was begun as a {found}",
         "nothing was changed by this",
-        f"run {PLAYBOOKS.get(str(began[0]), began[0])} with its recovery_id, and no other target or components;"
+        f"run {PLAYBOOKS.get(str(began[0]), began[0])} with its recovery_id, and no other target, components or parts;"
         " or abandon.yml",
     )
 

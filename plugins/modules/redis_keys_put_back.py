@@ -21,7 +21,7 @@ extends_documentation_fragment:
   - platform3.recovery.redis
 attributes:
   check_mode:
-    description: Says that it would be done; neither the keys nor what was kept are looked at.
+    description: Says whether there is something to put back; the keys are not looked at.
     support: full
 options:
   volume:
@@ -72,8 +72,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._module import 
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_kept import decode
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_kept_place import (
-    folder_of,
     kept_file,
+    look_at_state,
     read_state,
     write_state,
 )
@@ -89,22 +89,29 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 ARGUMENTS: dict[str, dict[str, Any]] = {**STEP_ARGUMENTS, **COMPOSE_ARGUMENTS, **LIVE_ARGUMENTS}
 
 
+def require_kept(state: dict[str, Any], recovery_id: str, volume: str) -> None:
+    """RecoveryError PRC-655 where no key was kept under this recovery id."""
+    if not state:
+        raise RecoveryError(
+            "PRC-655",
+            f"put the keys of {recovery_id} back",
+            f"the quarantine of {recovery_id} in volume {volume} holds none (they were released, or none were kept)",
+            "nothing was changed",
+            "name the recovery that brought keys back (recovery_id)",
+        )
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     given, fence = module.params, fence_of(module)
     volume = live_volume(given)
     if module.check_mode:
-        return {"changed": True}
+        state = look_at_state(volume, given["image"], fence.recovery_id)
+        require_kept(state, fence.recovery_id, volume)
+        return {"changed": state["state"] != "put_back"}
     with VolumeWorker("redis", volume, given["image"], given["environment_id"], fence) as worker:
         state = read_state(worker)
-        if not state:
-            raise RecoveryError(
-                "PRC-655",
-                f"put the keys of {fence.recovery_id} back",
-                f"{folder_of(worker)} of volume {volume} holds none (they were released, or none were kept)",
-                "nothing was changed",
-                "name the recovery that brought keys back (recovery_id)",
-            )
+        require_kept(state, fence.recovery_id, volume)
         if state["state"] == "put_back":
             return {"changed": False, "databases": state["databases"], "checks": state["checks"]}
         live = live_clients(given)

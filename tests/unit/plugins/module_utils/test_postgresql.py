@@ -181,14 +181,12 @@ STATE = {
     ],
 )
 def test_the_servers_state_is_compared(change: dict[str, Any], bad: list[str]) -> None:
-    checks = state_checks({**STATE, **change}, CONTENT, CONTENT["system_identifier"], physical=True, archiving=True)
+    checks = state_checks({**STATE, **change}, CONTENT, CONTENT["system_identifier"], new_timeline=True)
     assert [one["name"] for one in checks if not one["ok"]] == bad
 
 
 def test_a_loaded_dump_begins_at_timeline_one() -> None:
-    checks = state_checks(
-        {**STATE, "timeline": 1}, CONTENT, CONTENT["system_identifier"], physical=False, archiving=True
-    )
+    checks = state_checks({**STATE, "timeline": 1}, CONTENT, CONTENT["system_identifier"], new_timeline=False)
     assert all(one["ok"] for one in checks)
 
 
