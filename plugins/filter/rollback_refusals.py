@@ -55,7 +55,7 @@ def rollback_refusals(hostvars: Any, groups: dict[str, list[str]]) -> list[str]:
         if groups[component][0] not in (groups.get("recovering") or groups[component]):
             continue
         answer = registered(hostvars, groups, component, name)
-        if answer.get("skipped"):
+        if answer.get("skipped") and component in DATASTORES:
             answer = registered(hostvars, groups, component, f"__{component}_parts")
         if not answer or answer.get("unreachable"):
             found.append(f"{component} did not answer")

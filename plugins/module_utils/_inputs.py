@@ -26,6 +26,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts i
     numbers,
     part_mode,
     part_names,
+    parts_of,
     server,
     table_mode,
 )
@@ -204,8 +205,8 @@ INPUTS: dict[str, Input] = {
 
 
 def given(value: object) -> bool:
-    """Whether a value is one: None and empty text (a survey's field that was left empty), list or dict are not."""
-    return value is not None and value not in ([], {}) and str(value).strip() != ""
+    """Whether a value is one: None and empty text (a survey's field that was left empty) are not."""
+    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def normalise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -389,14 +390,14 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         way = "give -e recovery_components=redis (or several, with commas), or run full_recovery.yml"
         problems.append(Problem("PRC-108", "a partial recovery needs recovery_components", way))
     targets = [name for name in ("recovery_target_time", "recovery_point_name") if inputs.get(name)]
-    if targets and scenario in ("full", "partial", "backup"):
+    if targets and (scenario in ("full", "backup") or scenario == "partial" and not takes_target(inputs)):
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
     if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
         way = "give -e recovery_target_time=2026-11-23T05:17:00+01:00, or -e recovery_point_name=..."
         problems.append(Problem("PRC-109", "no point in time is given", way))
-    if scenario in ("point_in_time", "recovery_window") and len(targets) > 1:
+    if scenario in ("partial", "point_in_time", "recovery_window") and len(targets) > 1:
         # A name stands for an instant of its own.
         found = f"{' and '.join(targets)} are given, and each is a point in time"
         problems.append(Problem("PRC-109", found, "give one of them"))
@@ -413,6 +414,17 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         found = f"recovery_id is missing: {scenario.replace('_', ' ')} works on one that exists"
         problems.append(Problem("PRC-116", found, "give -e recovery_id=...; reports/ and the state folder name them"))
     return problems
+
+
+def takes_target(inputs: Mapping[str, Any]) -> bool:
+    """Whether a partial recovery can be to a point in time: one of chosen parts whose sources reach any instant.
+
+    A whole datastore of an earlier instant would not fit the others; a dump is of the instant of its backup.
+    """
+    parts = parts_of(inputs)
+    asked = [name for name in inputs.get("recovery_components") or () if name in STORED and name != "configuration"]
+    from_dump = "postgresql" in parts and not inputs.get("postgresql_tables_source")
+    return bool(parts) and all(name in parts for name in asked) and not from_dump
 
 
 def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
