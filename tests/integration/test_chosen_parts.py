@@ -138,7 +138,7 @@ def test_deleted_rows_come_back_from_the_dump_beside_those_written_since(backed_
     ("given", "words"),
     [
         ({"recovery_components": "postgresql", "postgresql_tables": "executons"}, ["PRC-590", "public.executions"]),
-        ({"recovery_components": "redis", "redis_key_patterns": "dsk:*"}, ["PRC-648", "desk"]),
+        ({"recovery_components": "redis", "redis_key_patterns": "dsk:*"}, ["PRC-648", "session:*"]),
         ({"recovery_components": "redis", "postgresql_tables": "orders"}, ["PRC-121", "leaves postgresql out"]),
         ({"recovery_components": "redis", "redis_key_mode": "merge"}, ["PRC-121", "none are chosen"]),
     ],
