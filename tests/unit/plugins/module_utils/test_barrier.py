@@ -55,6 +55,16 @@ def test_isolate_waits_for_every_assess_and_the_verified_set() -> None:
     assert journal.blocked("isolate", "redis") is None
 
 
+def test_a_server_of_which_parts_come_back_is_not_isolated() -> None:
+    journal = Journal()
+    journal.all("assess", "recovery", *HOSTS)
+    journal.all("isolate", "influxdb", "app_services", "redis")
+    assert "postgresql: isolate" in (journal.blocked("restore", "redis") or "")
+    journal.entries[0]["parts"] = {"postgresql": {"postgresql_tables": ["orders"]}}
+    assert journal.blocked("restore", "redis") is None
+    assert "not verified: postgresql" in (journal.blocked("resume", "redis") or ""), "it is verified as every other"
+
+
 def test_a_host_that_never_began_blocks_isolation_of_all() -> None:
     journal = Journal()
     journal.all("assess", "recovery", "postgresql", "influxdb", "app_services")

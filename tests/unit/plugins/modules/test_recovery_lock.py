@@ -219,6 +219,30 @@ def test_a_partial_recovery_goes_on_with_its_components(
         assert again["run"] == 2 and again["details"]["components"] == ["redis"]
 
 
+KEYS = {"redis": {"redis_key_patterns": ["session:*"], "redis_key_mode": "merge"}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "told", "code"),
+    [
+        (KEYS, True, None),
+        ({}, False, None),
+        ({}, True, "PRC-311"),
+        ({"redis": {"redis_key_patterns": ["a"]}}, True, "PRC-311"),
+    ],
+)
+def test_a_recovery_of_chosen_parts_goes_on_with_these(
+    place: Place, parts: dict[str, Any], told: bool, code: str | None
+) -> None:
+    details = {"components": ["redis"], "parts": KEYS}
+    place.step(place.run(recovery_id="r-1", scenario="partial", details=details), "restore")
+    again = place.run(recovery_id="r-1", scenario="partial", details={**details, "parts": parts}, goal_told=told)
+    if code:
+        assert again["error"]["code"] == code and "of redis only session:* (merge)" in again["msg"]
+    else:
+        assert again["details"]["parts"] == KEYS
+
+
 def test_a_recovery_that_nobody_began_does_not_go_on_without_a_goal(place: Place) -> None:
     refused = place.run(recovery_id="r-1", scenario="point_in_time", details={"target_time": ""}, goal_told=False)
     assert refused["failed"] and refused["error"]["code"] == "PRC-312" and place.held_for is None
