@@ -67,6 +67,7 @@ def run(name: str, **given: str) -> Any:
 @pytest.fixture(scope="module", name="backed_up_at")
 def _backed_up_at() -> str:
     """When a full set was begun, with the desk's limits in it."""
+    drill.LEDGER.unlink(missing_ok=True)
     redis(*(f'SET {key} "{value}"' for key, value in MARKS.items()))
     with drill.traffic():
         until(lambda: drill.LEDGER.exists() and len(drill.acknowledged(drill.utc_now())) >= 50, 30, "50 orders")
