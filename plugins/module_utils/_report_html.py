@@ -187,6 +187,10 @@ def _head(report: Report) -> str:
         ("Ended", short(report["finished_at"])),
     ]
     pairs = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts)
+    only = "".join(
+        f'<dt>Only of {escape(label(name))}</dt><dd class="wide">{escape(what)}</dd>'
+        for name, what in (report["evidence"].get("chosen_parts") or {}).items()
+    )
     affected = ", ".join(label(one["name"]) for one in report["components"]) or "none"
     figures = "".join(
         f"<div><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in _figures(report)
@@ -197,7 +201,7 @@ def _head(report: Report) -> str:
         f'<div class="banner {report["outcome"]}"><div class="mark">{mark}</div>'
         f"<div><h1>{headline}</h1><p>{meaning}</p></div></div>\n"
         f'<div class="figures">{figures}</div>\n'
-        f'<dl>{pairs}<dt>Components</dt><dd class="wide">{escape(affected)}</dd></dl>\n'
+        f'<dl>{pairs}<dt>Components</dt><dd class="wide">{escape(affected)}</dd>{only}</dl>\n'
     )
 
 

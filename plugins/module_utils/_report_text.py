@@ -42,7 +42,7 @@ def card(report: Report, shown_path: str = "") -> list[str]:
             took = f"{span(time['seconds'])} of {span(time['target_seconds'])}, {_verdict(time)}"
             lines += _row(label(key).lower(), f"{took:<26}{_beside(report, key, asked.get(key))}")
     for key, what in (report["evidence"].get("chosen_parts") or {}).items():
-        lines += _row(f"only of {key}", what)
+        lines += _row(f"only of {label(key)}", what)
     slowest = report["timing"]["slowest_step"]
     slow = f"; slowest: {slowest['phase']} {slowest['component']} {span(slowest['seconds'])}" if slowest else ""
     lines += _row("checks", f"{check_count(report)}{slow}")
@@ -124,6 +124,7 @@ def markdown(report: Report) -> str:
         ("Recovery", report["recovery_id"]),
         ("Environment", report["environment"]),
         ("Affected components", affected),
+        *((f"Only of {label(key)}", what) for key, what in (report["evidence"].get("chosen_parts") or {}).items()),
         ("Incident at", short(report["incident_at"]) if report["incident_at"] else "not known"),
         ("Recovery started", short(report["started_at"])),
         ("Recovery ended", short(report["finished_at"])),
