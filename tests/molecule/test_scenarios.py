@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = ("default", "backup", "full_recovery", "rollback")
+PARTIAL = ("partial_postgresql", "partial_redis", "partial_influxdb", "partial_app_services")
+SCENARIOS = ("default", "backup", "full_recovery", "rollback", *PARTIAL, "point_in_time")
 TIMEOUT_SECONDS = 900
 
 pytestmark = pytest.mark.molecule
