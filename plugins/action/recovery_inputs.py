@@ -59,6 +59,7 @@ class ActionModule(ActionBase):
 
         if inputs["recovery_id"] is None:
             inputs["recovery_id"] = _inputs.new_recovery_id(scenario, time.time())
+        inputs["recovery_wal_target"] = _inputs.wal_target(inputs)
         if inputs["recovery_components"] is None:
             inputs["recovery_components"] = list(_inputs.ALL_COMPONENTS)
         if inputs["backup_set_components"] is None:

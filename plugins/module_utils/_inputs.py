@@ -21,6 +21,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._input_names im
     PREFIXES,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._wal import format_lsn, parse_lsn, parse_xid
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
 COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services")
@@ -50,6 +51,9 @@ APART = (
 )
 PLAYBOOKS = {name: f"{name}_recovery.yml" for name in ("full", "partial", "point_in_time")}
 PLAYBOOKS |= {"drill": "drill.yml", "backup": "backup.yml"}
+# Inputs that name a place in PostgreSQL's WAL, each with its kind; and all that name a point in time.
+WAL_TARGETS = {"recovery_target_lsn": "lsn", "recovery_target_xid": "xid"}
+TARGETS = ("recovery_target_time", "recovery_point_name", *WAL_TARGETS)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SET = re.compile(r"latest|\d{8}T\d{6}Z")
@@ -108,6 +112,23 @@ def recovery_point_name(value: object) -> str:
     if not _NAME.fullmatch(shown):
         raise ValueError("may hold letters, digits and '_.-', at most 63, and names a file")
     return shown
+
+
+def wal_position(value: object) -> str:
+    """A position in PostgreSQL's WAL, as the server writes it."""
+    try:
+        return format_lsn(parse_lsn(str(value).strip()))
+    except ValueError:
+        raise ValueError("must be a position such as 16/B374D848, as pg_current_wal_lsn() gives it") from None
+
+
+def transaction(value: object) -> str:
+    """The id of a transaction of PostgreSQL, with its epoch or without."""
+    try:
+        parse_xid(str(value).strip())
+    except ValueError:
+        raise ValueError("must be a number from 3 on, as pg_current_xact_id() gives it") from None
+    return str(value).strip()
 
 
 def truth(value: object) -> bool:
@@ -173,6 +194,8 @@ INPUTS: dict[str, Input] = {
     "recovery_components": Input(components),
     "recovery_target_time": Input(instant),
     "recovery_point_name": Input(recovery_point_name),
+    "recovery_target_lsn": Input(wal_position),
+    "recovery_target_xid": Input(transaction),
     "recovery_around": Input(instant),
     "recovery_window_seconds": Input(window, 600),
     "recovery_moments_file": Input(text),
@@ -207,6 +230,11 @@ def normalise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]
                 found = f"{name} {error}" if not str(error).startswith(repr(value)) else f"{name}: {error}"
                 problems.append(Problem("PRC-102", f"{found} (given: {str(value)[:80]!r})", f"correct {name}"))
     return normal, problems
+
+
+def wal_target(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The place in PostgreSQL's WAL that is asked for, as kind and value; empty where none is."""
+    return next(({"kind": kind, "value": inputs[name]} for name, kind in WAL_TARGETS.items() if inputs.get(name)), {})
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -373,18 +401,19 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
     if scenario == "partial" and not (inputs.get("recovery_components") or inputs.get("recovery_id")):
         way = "give -e recovery_components=redis (or several, with commas), or run full_recovery.yml"
         problems.append(Problem("PRC-108", "a partial recovery needs recovery_components", way))
-    targets = [name for name in ("recovery_target_time", "recovery_point_name") if inputs.get(name)]
+    targets = [name for name in TARGETS if inputs.get(name)]
     if targets and scenario in ("full", "partial", "backup"):
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
     if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
-        way = "give -e recovery_target_time=2026-11-23T05:17:00+01:00, or -e recovery_point_name=..."
+        way = f"give -e recovery_target_time=2026-11-23T05:17:00+01:00, or one of {', '.join(TARGETS[1:])}"
         problems.append(Problem("PRC-109", "no point in time is given", way))
     if scenario in ("point_in_time", "recovery_window") and len(targets) > 1:
-        # A name stands for an instant of its own.
+        # A name, and a place in the WAL, stand for an instant of their own.
         found = f"{' and '.join(targets)} are given, and each is a point in time"
         problems.append(Problem("PRC-109", found, "give one of them"))
+    problems += sharing_problems(inputs)
     if scenario == "find_moment" and not inputs.get("recovery_around"):
         way = "give -e recovery_around=2026-11-23T05:17:00+01:00, about when the data was still there"
         problems.append(Problem("PRC-119", "recovery_around is missing: the time that is to be searched", way))
@@ -400,6 +429,22 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
     return problems
 
 
+def sharing_problems(inputs: Mapping[str, Any]) -> list[Problem]:
+    """Only PostgreSQL knows its LSNs and transactions: the others are brought to the time of its commit there."""
+    asked = inputs.get("recovery_components") or COMPONENTS
+    stores = [name for name in STORED if name in asked and name != "configuration"]
+    return [
+        Problem(
+            "PRC-121",
+            f"{name} is a place in PostgreSQL's WAL, recovery_components leaves postgresql out,"
+            f" and {' and '.join(stores) or 'nothing else that is asked for'} cannot be brought to it",
+            "give the instant as recovery_target_time, which all datastores share, or add postgresql",
+        )
+        for name in WAL_TARGETS
+        if inputs.get(name) and "postgresql" not in asked
+    ]
+
+
 def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     """What restore_point.yml needs: a name, for the present moment."""
     if scenario != "restore_point":
@@ -408,8 +453,9 @@ def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     if not inputs.get("recovery_point_name"):
         way = "give -e recovery_point_name=before-release-7"
         problems.append(Problem("PRC-117", "recovery_point_name is missing: the point needs a name", way))
-    if inputs.get("recovery_target_time"):
-        found = "recovery_target_time is given, and a restore point names the present moment"
+    past = [name for name in TARGETS if name != "recovery_point_name" and inputs.get(name)]
+    if past:
+        found = f"{' and '.join(past)} is given, and a restore point names the present moment"
         problems.append(Problem("PRC-118", found, "leave it out; an instant of the past needs no name to be reached"))
     return problems
 

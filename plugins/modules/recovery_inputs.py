@@ -77,6 +77,7 @@ inputs:
   description:
     - Every input in its normal form, null or its default where it was not given. Times are UTC, components a list.
     - C(recovery_id) is made from time and scenario where none was given. C(recovery_report_dir) is absolute.
+    - C(recovery_wal_target) is the LSN or transaction that was given, as C(kind) and C(value), or empty.
   type: dict
   returned: success
   sample:

@@ -111,6 +111,27 @@ def test_a_named_point_says_what_is_read_and_how_long_it_takes(made: tuple[Timed
     assert f"restore point {NAME}" in found["text"] and store.label_of(OLDEST) in found["text"]
 
 
+def test_a_transaction_and_its_position_have_the_instant_of_its_commit(
+    made: tuple[TimedStore, dict[str, Any], float],
+) -> None:
+    store, point, _asked_at = made
+    commit = store.window(point_name=NAME)["target"]["datastores"]["postgresql"]["last_commit"]
+    assert parse_iso(commit["at"]) < parse_iso(point["at"])
+    for kind, value in (("xid", str(commit["xid"])), ("lsn", commit["lsn"])):
+        wanted = {"kind": kind, "value": value}
+        resolved = store.good(store.stage.module("postgresql_target_info", **store.shared(), target=wanted))
+        assert (resolved["at"], resolved["plan"]["last_commit"]) == (commit["at"], commit)
+        target = store.window(wal_target=wanted)["target"]
+        assert (target["time"], target["reachable"]) == (commit["at"], True)
+        assert target["datastores"]["postgresql"]["skew_seconds"] == 0.0
+    for kind, value, code in (("xid", "4000000000", "PRC-555"), ("lsn", "FFFFFF/10", "PRC-552")):
+        wanted = {"kind": kind, "value": value}
+        refused = store.stage.module("postgresql_target_info", **store.shared(), target=wanted)
+        assert refused["error"]["code"] == code and "that can be re" in refused["error"]["found"]
+    logical = store.stage.module("postgresql_target_info", **store.shared(), target=wanted, method="logical")
+    assert logical["error"]["code"] == "PRC-559"
+
+
 def test_a_target_behind_the_wal_is_refused_in_the_words_of_the_restore(
     made: tuple[TimedStore, dict[str, Any], float],
 ) -> None:

@@ -90,6 +90,24 @@ def test_an_instant_without_offset_or_sense_is_refused(value: str) -> None:
     assert "incident_at" in refused(incident_at=value)
 
 
+def test_a_place_in_the_wal_comes_out_as_the_server_writes_it() -> None:
+    found = normal(recovery_target_lsn=" 16/b374d848 ", recovery_target_xid=771)
+    assert (found["recovery_target_lsn"], found["recovery_target_xid"]) == ("16/B374D848", "771")
+    assert inputs.wal_target(normal(recovery_target_lsn="0/A")) == {"kind": "lsn", "value": "0/A"}
+    assert inputs.wal_target(normal(recovery_target_xid="12884901965")) == {"kind": "xid", "value": "12884901965"}
+    assert inputs.wal_target(normal(recovery_target_time="2026-11-23T05:00:00Z")) == {}
+
+
+@pytest.mark.parametrize("value", ["16B374D848", "16/", "/1", "0x16/1", "1_6/1", "123456789/0", "16/ 1", 16])
+def test_a_malformed_position_is_refused(value: Any) -> None:
+    assert "16/B374D848" in refused(recovery_target_lsn=value)
+
+
+@pytest.mark.parametrize("value", ["-4", "2", 0, "0x10", "1e3", "7 8", str(5 << 32), True, "9" * 20])
+def test_a_malformed_transaction_id_is_refused(value: Any) -> None:
+    assert "a number from 3 on" in refused(recovery_target_xid=value)
+
+
 def test_what_is_missing_is_said() -> None:
     assert "no offset" in refused(recovery_target_time="2026-11-23T05:17:00")
 
@@ -256,6 +274,11 @@ def test_a_full_recovery_of_some_components_names_the_partial_one() -> None:
         ("point_in_time", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
         ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
         ("full", {"recovery_point_name": "before_release"}, "PRC-109"),
+        ("partial", {"recovery_target_lsn": "0/5000118", "recovery_components": "postgresql"}, "PRC-109"),
+        ("point_in_time", {"recovery_target_xid": "771", "recovery_target_lsn": "0/5000118"}, "PRC-109"),
+        ("recovery_window", {"recovery_target_xid": "771", "recovery_point_name": "x"}, "PRC-109"),
+        ("restore_point", {"recovery_target_xid": "771", "recovery_point_name": "x"}, "PRC-118"),
+        ("recovery_window", {"recovery_target_lsn": "0/5000118", "recovery_components": "redis,influxdb"}, "PRC-121"),
         ("restore_point", {}, "PRC-117"),
         ("restore_point", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-118"),
         (
@@ -282,6 +305,9 @@ def test_what_does_not_go_together(scenario: str, given_inputs: dict[str, str], 
         ("point_in_time", {"recovery_id": "x"}),
         ("partial", {"recovery_id": "x"}),
         ("point_in_time", {"recovery_point_name": "before_release"}),
+        ("point_in_time", {"recovery_target_lsn": "0/5000118"}),
+        ("point_in_time", {"recovery_target_xid": "771"}),
+        ("recovery_window", {"recovery_target_xid": "771"}),
         ("recovery_window", {}),
         ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z"}),
         ("recovery_window", {"recovery_point_name": "before_release"}),
@@ -292,6 +318,14 @@ def test_what_does_not_go_together(scenario: str, given_inputs: dict[str, str], 
 )
 def test_what_goes_together(scenario: str, given_inputs: dict[str, str]) -> None:
     assert inputs.scenario_problems(scenario, normal(**given_inputs)) == []
+
+
+def test_a_place_in_the_wal_without_postgresql_says_who_cannot_share_it() -> None:
+    given = normal(recovery_target_xid="771", recovery_components="redis,influxdb")
+    problems = inputs.scenario_problems("point_in_time", given)
+    assert codes(problems) == ["PRC-108", "PRC-121"]
+    assert "redis and influxdb cannot be brought to it" in problems[1].found
+    assert "recovery_target_time" in problems[1].next_step
 
 
 @pytest.mark.parametrize("value", [1, "600", 86400])
