@@ -243,8 +243,8 @@ def nothing_leads_to(target: Target) -> RecoveryError:
         "PRC-551",
         target,
         "the store has no usable set with a base backup of PostgreSQL, so the point's instant cannot be found",
-        "mount the right store; where it is lost, give the instant as recovery_target_time, with which the second copy is"
-        " asked",
+        "mount the right store; where it is lost, give the instant as recovery_target_time, with which the second"
+        " copy is asked",
     )
 
 
@@ -317,7 +317,8 @@ def unknown(
     return refused(
         "PRC-555",
         target,
-        f"{what} in the WAL that can be replayed{missing}, which reaches from {said(earliest)} to {said(latest)}{nearest}",
+        f"{what} in the WAL that can be replayed{missing}, which reaches from {said(earliest)} to {said(latest)}"
+        f"{nearest}",
         "correct the name or number, or give the point by its time or LSN",
     )
 

@@ -13,7 +13,8 @@ description:
   - Only PostgreSQL knows such a point. The other datastores are brought to the time of the last commit that it keeps.
   - Reads signed sets, the pgBackRest repository and the WAL stream in one read-only container, without the server or
     its volume. For a transaction the WAL is read from the newest segment backwards.
-  - A point that cannot be reached is refused with the nearest that can, as by M(platform3.recovery.postgresql_wal_info).
+  - A point that cannot be reached is refused with the nearest that can, in the words of
+    M(platform3.recovery.postgresql_wal_info).
   - Takes no lock and changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.compose

@@ -288,7 +288,8 @@ def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:
     """
     target, began = target_of(given["details"]), (first.get("scenario"), target_of(first), components_of(first))
     told = components_of(given["details"]) if given["goal_told"] and given["scenario"] == "partial" else ""
-    if given["scenario"] == began[0] and all(one in ("", other) for one, other in zip(target, began[1])) and told in ("", began[2]):
+    same_target = all(one in ("", other) for one, other in zip(target, began[1]))
+    if given["scenario"] == began[0] and same_target and told in ("", began[2]):
         return
     asked, found = (
         f"{str(scenario).replace('_', '-')} recovery"
