@@ -165,4 +165,4 @@ def test_in_a_gap_both_sides_are_named(tmp_path: Path, made: tuple[TimedStore, d
     assert [one["reachable"] for one in found["points"]] == [False]
     shutil.rmtree(store.path / FOLDER)
     refused = store.stage.module("recovery_window_info", **store.shared(), environment="test", point_name=NAME)
-    assert refused["error"]["code"] == "PRC-851"
+    assert refused["error"]["code"] == "PRC-856"
