@@ -107,6 +107,17 @@ def test_a_name_is_resolved_for_all_and_postgresql_is_told_the_name(store: Store
     assert told(assess(store, recovery_point_name=NAME, recovery_id="r-1")) == found
 
 
+def test_a_recovery_that_was_begun_to_a_transaction_goes_on_to_it_without_being_told(store: Store) -> None:
+    assert told(assess(store, recovery_point_name=NAME, recovery_id="r-1"))["time"] == AT
+    journal = store.path.parent / "state/r-1/journal.jsonl"
+    first, *later = journal.read_text().splitlines()
+    wanted = {"kind": "xid", "value": "771"}
+    journal.write_text(
+        "\n".join([json.dumps({**json.loads(first), "point_name": "", "wal_target": wanted}), *later, ""])
+    )
+    assert told(assess(store, recovery_id="r-1")) == {"set": SECOND, "time": AT, "postgresql": wanted}
+
+
 def test_a_time_is_told_as_a_time(store: Store) -> None:
     found = told(assess(store, recovery_target_time="2026-11-23T13:00:00+01:00"))
     at = "2026-11-23T12:00:00.000Z"
