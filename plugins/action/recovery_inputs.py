@@ -16,7 +16,7 @@ from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.platform3.recovery.plugins.module_utils import _input_names, _inputs
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_forms, _input_names, _inputs
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import Problem
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import parts_of
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         started = command_started_at()
         scenario = str(self._task.args.get("scenario", "full"))
         environment = str(self._task.args.get("environment") or "")
-        confirm = _inputs.truth(self._task.args.get("confirm", True))
+        confirm = _input_forms.truth(self._task.args.get("confirm", True))
         needed = list(self._task.args.get("groups") or _inputs.GROUPS)
 
         inputs, problems = _inputs.normalise(self._values(variables))
@@ -60,6 +60,7 @@ class ActionModule(ActionBase):
 
         if inputs["recovery_id"] is None:
             inputs["recovery_id"] = _inputs.new_recovery_id(scenario, time.time())
+        inputs["recovery_wal_target"] = _inputs.wal_target(inputs)
         if inputs["recovery_components"] is None:
             inputs["recovery_components"] = list(_inputs.ALL_COMPONENTS)
         if inputs["backup_set_components"] is None:

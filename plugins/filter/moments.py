@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._hostvars import registered
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
-from ansible_collections.platform3.recovery.plugins.module_utils._moments import moments_of
+from ansible_collections.platform3.recovery.plugins.module_utils._moments import OWN, moments_of
 
 DOCUMENTATION = r"""
 name: moments
@@ -17,8 +17,9 @@ short_description: What took data away from the datastores around a time, in one
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
-  - Puts together what M(platform3.recovery.postgresql_wal_find_info), M(platform3.recovery.redis_log_find_info) and
-    M(platform3.recovery.influxdb_delete_find_info) found, with the target of a recovery to just before each.
+  - Puts together what M(platform3.recovery.postgresql_wal_find_info), M(platform3.recovery.redis_log_find_info),
+    M(platform3.recovery.influxdb_delete_find_info) and M(platform3.recovery.recovery_operations_info) found, with the
+    target of a recovery to just before each where one leads there.
 positional: groups
 extends_documentation_fragment: [platform3.recovery.hostvars]
 """
@@ -48,4 +49,5 @@ class FilterModule:
 
 def moments(hostvars: Any, groups: dict[str, list[str]]) -> dict[str, Any]:
     """Gather what was found by component, then lay it out."""
-    return moments_of({name: registered(hostvars, groups, name, f"__{name}_moments") for name in DATASTORES})
+    found = {name: registered(hostvars, groups, name, f"__{name}_moments") for name in DATASTORES}
+    return moments_of({**found, OWN: registered(hostvars, groups, "backup_store", f"__{OWN}_moments")})

@@ -36,6 +36,7 @@ INTERNAL = frozenset(
         "recovery_asked",
         "recovery_point_in_time",
         "recovery_named_point",
+        "recovery_wal_target",
         "recovery_services",
         "recovery_others_serve",
         "recovery_scenario",

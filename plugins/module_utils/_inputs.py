@@ -9,12 +9,12 @@ operator meant. So every name is compared with the union of what is known, and t
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_forms as forms
+from ansible_collections.platform3.recovery.plugins.module_utils._input_forms import COMPONENTS, STORED
 from ansible_collections.platform3.recovery.plugins.module_utils._input_names import (
     FOREIGN_PREFIXES,
     INTERNAL,
@@ -30,15 +30,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts i
     server,
     table_mode,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
 
 GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
-COMPONENTS = ("postgresql", "redis", "influxdb", "configuration", "app_services")
-# What a backup set holds, and what an increment backs up where backup_set_components does not say.
-STORED = ("postgresql", "redis", "influxdb", "configuration")
 INCREMENTAL = ("influxdb",)
-KINDS = ("full", "increment")
-DAY_SECONDS = 86400
 # What each scenario brings back where recovery_components does not say.
 ALL_COMPONENTS = ("postgresql", "redis", "influxdb", "app_services")
 # Scenarios that begin an undertaking of their own; the others work on one that exists and need its id.
@@ -60,12 +55,9 @@ APART = (
 )
 PLAYBOOKS = {name: f"{name}_recovery.yml" for name in ("full", "partial", "point_in_time")}
 PLAYBOOKS |= {"drill": "drill.yml", "backup": "backup.yml"}
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SET = re.compile(r"latest|\d{8}T\d{6}Z")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-_TRUE = frozenset(("yes", "true", "on", "1", "y", "t"))
-_FALSE = frozenset(("no", "false", "off", "0", "n", "f"))
+# Inputs that name a place in PostgreSQL's WAL, each with its kind; and all that name a point in time.
+WAL_TARGETS = {"recovery_target_lsn": "lsn", "recovery_target_xid": "xid"}
+TARGETS = ("recovery_target_time", "recovery_point_name", *WAL_TARGETS)
 
 
 @dataclass(frozen=True)
@@ -77,93 +69,6 @@ class Problem:
     next_step: str
 
 
-# --- forms -----------------------------------------------------------------------------------------------------------
-# A normaliser takes the value as given (never empty) and returns the normal form, or raises ValueError with a clause.
-
-
-def identifier(value: object) -> str:
-    """A recovery_id: 1 to 64 of letters, digits, `.`, `_`, `-`, not beginning with a sign. It names a folder."""
-    text = str(value).strip()
-    if not _ID.fullmatch(text):
-        raise ValueError("may hold letters, digits, '.', '_' and '-', at most 64, and begins with a letter or digit")
-    return text
-
-
-def text(value: object) -> str:
-    """One line of text."""
-    if isinstance(value, (dict, list)):
-        raise ValueError("must be text")
-    shown = str(value).strip()
-    if "\n" in shown or len(shown) > 500:
-        raise ValueError("must be one line of at most 500 characters")
-    return shown
-
-
-def instant(value: object) -> str:
-    """A time with its offset from UTC, given back as ISO 8601 UTC with `Z`."""
-    return to_iso(parse_iso(str(value)))
-
-
-def backup_set(value: object) -> str:
-    """`latest` or the id of a set."""
-    shown = str(value).strip()
-    if not _SET.fullmatch(shown):
-        raise ValueError("must be 'latest' or the id of a backup set, such as 20261123T051700Z")
-    return shown
-
-
-def recovery_point_name(value: object) -> str:
-    """The name of a restore point, at most 63 characters as PostgreSQL takes it."""
-    shown = str(value).strip()
-    if not _NAME.fullmatch(shown):
-        raise ValueError("may hold letters, digits and '_.-', at most 63, and names a file")
-    return shown
-
-
-def truth(value: object) -> bool:
-    """A yes or no; AWX surveys have no booleans and send words."""
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ValueError("must be yes or no")
-
-
-def components(value: object, known: Sequence[str] = COMPONENTS) -> list[str]:
-    """A list, or names parted by commas or spaces, in the platform's order, each once."""
-    names = value if isinstance(value, (list, tuple)) else re.split(r"[,\s]+", str(value).strip(" ,[]"))
-    asked = [str(name).strip().strip("'\"").lower() for name in names if str(name).strip()]
-    unknown = [name for name in asked if name not in known]
-    if unknown:
-        told = [f"unknown component {name!r}{nearest_clause(name, known)}" for name in dict.fromkeys(unknown)]
-        raise ValueError(f"names {'; '.join(told)}. There are {', '.join(known)}")
-    if not asked:
-        raise ValueError("names no component")
-    return [name for name in known if name in asked]
-
-
-def stored_components(value: object) -> list[str]:
-    """As components(), of those that a backup set holds."""
-    return components(value, STORED)
-
-
-def backup_kind(value: object) -> str:
-    """`full` or `increment`."""
-    kind = str(value).strip().lower()
-    if kind not in KINDS:
-        raise ValueError(f"must be {' or '.join(KINDS)}{nearest_clause(kind, KINDS)}")
-    return kind
-
-
-def window(value: object) -> int:
-    """Seconds that are searched before and after a time: 1 to a day."""
-    shown = str(value).strip()
-    if isinstance(value, bool) or not shown.isdecimal() or not 1 <= int(shown) <= DAY_SECONDS:
-        raise ValueError(f"must be a number of seconds from 1 to {DAY_SECONDS}")
-    return int(shown)
-
-
 @dataclass(frozen=True)
 class Input:
     """A variable an operator may give: its normaliser, and what it is where it is not given."""
@@ -173,34 +78,36 @@ class Input:
 
 
 INPUTS: dict[str, Input] = {
-    "recovery_id": Input(identifier),
-    "incident_id": Input(text),
-    "incident_type": Input(text),
-    "incident_at": Input(instant),
-    "recovery_confirm": Input(text),
-    "recovery_replace_running": Input(text),
-    "recovery_backup_set": Input(backup_set, "latest"),
-    "recovery_components": Input(components),
-    "recovery_target_time": Input(instant),
-    "recovery_point_name": Input(recovery_point_name),
+    "recovery_id": Input(forms.identifier),
+    "incident_id": Input(forms.text),
+    "incident_type": Input(forms.text),
+    "incident_at": Input(forms.instant),
+    "recovery_confirm": Input(forms.text),
+    "recovery_replace_running": Input(forms.text),
+    "recovery_backup_set": Input(forms.backup_set, "latest"),
+    "recovery_components": Input(forms.components),
+    "recovery_target_time": Input(forms.instant),
+    "recovery_point_name": Input(forms.recovery_point_name),
     "postgresql_tables": Input(names),
     "postgresql_tables_mode": Input(table_mode),
     "postgresql_tables_source": Input(server),
     "redis_key_patterns": Input(names),
     "redis_key_databases": Input(numbers),
     "redis_key_mode": Input(part_mode),
-    "recovery_around": Input(instant),
-    "recovery_window_seconds": Input(window, 600),
-    "recovery_moments_file": Input(text),
-    "recovery_report_dir": Input(text, "reports"),
-    "recovery_window_file": Input(text),
-    "backup_catalog_file": Input(text),
-    "backup_set_reason": Input(text),
-    "backup_set_verify_full": Input(truth, False),
-    "backup_set_kind": Input(backup_kind, "full"),
-    "backup_set_components": Input(stored_components),
-    "rollback_discard": Input(truth, False),
-    "second_copy_at": Input(instant),
+    "recovery_target_lsn": Input(forms.wal_position),
+    "recovery_target_xid": Input(forms.transaction),
+    "recovery_around": Input(forms.instant),
+    "recovery_window_seconds": Input(forms.window, 600),
+    "recovery_moments_file": Input(forms.text),
+    "recovery_report_dir": Input(forms.text, "reports"),
+    "recovery_window_file": Input(forms.text),
+    "backup_catalog_file": Input(forms.text),
+    "backup_set_reason": Input(forms.text),
+    "backup_set_verify_full": Input(forms.truth, False),
+    "backup_set_kind": Input(forms.backup_kind, "full"),
+    "backup_set_components": Input(forms.stored_components),
+    "rollback_discard": Input(forms.truth, False),
+    "second_copy_at": Input(forms.instant),
 }
 
 
@@ -225,20 +132,12 @@ def normalise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]
     return normal, problems
 
 
+def wal_target(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The place in PostgreSQL's WAL that is asked for, as kind and value; empty where none is."""
+    return next(({"kind": kind, "value": inputs[name]} for name, kind in WAL_TARGETS.items() if inputs.get(name)), {})
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like this one, None where none is."""
-    # The usual shared beginning would make everything alike: 0.6 of the rest decides too.
-    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return found[0] if found else None
-
-
-def nearest_clause(name: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` or nothing."""
-    like = nearest(name, known)
-    return f", did you mean {like!r}?" if like else ""
 
 
 def unknown_extra_variables(names: Iterable[str], known: Iterable[str]) -> list[Problem]:
@@ -252,7 +151,7 @@ def unknown_extra_variables(names: Iterable[str], known: Iterable[str]) -> list[
             found = f"the extra variable {name!r} is set by the plays and cannot be given"
             problems.append(Problem("PRC-103", found, f"leave {name} out"))
         else:
-            found = f"unknown extra variable {name!r}{nearest_clause(name, all_known)}"
+            found = f"unknown extra variable {name!r}{forms.nearest_clause(name, all_known)}"
             problems.append(Problem("PRC-101", found, _correct(name, all_known)))
     return problems
 
@@ -263,7 +162,7 @@ def unknown_inventory_variables(names: Mapping[str, str], known: Iterable[str]) 
     problems = []
     for name, where in sorted(names.items()):
         if name.startswith(PREFIXES) and name not in all_known:
-            found = f"unknown variable {name!r} in the inventory ({where}){nearest_clause(name, all_known)}"
+            found = f"unknown variable {name!r} in the inventory ({where}){forms.nearest_clause(name, all_known)}"
             problems.append(Problem("PRC-104", found, _correct(name, all_known)))
     return problems
 
@@ -274,7 +173,7 @@ def _ours(known: Iterable[str]) -> set[str]:
 
 
 def _correct(name: str, known: Iterable[str]) -> str:
-    like = nearest(name, known)
+    like = forms.nearest(name, known)
     return f"write {like} for {name}, or leave it out" if like else f"leave {name} out"
 
 
@@ -288,7 +187,7 @@ def group_problems(groups: Mapping[str, Sequence[str]], needed: Sequence[str] = 
         hosts = groups.get(name)
         if hosts is None:
             others = [one for one in groups if one not in needed]
-            like = nearest(name, others)
+            like = forms.nearest(name, others)
             found = f"the inventory has no group {name!r}" + (
                 f"; it has {like!r}, is that a misspelling?" if like else ""
             )
@@ -389,18 +288,19 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
     if scenario == "partial" and not (inputs.get("recovery_components") or inputs.get("recovery_id")):
         way = "give -e recovery_components=redis (or several, with commas), or run full_recovery.yml"
         problems.append(Problem("PRC-108", "a partial recovery needs recovery_components", way))
-    targets = [name for name in ("recovery_target_time", "recovery_point_name") if inputs.get(name)]
+    targets = [name for name in TARGETS if inputs.get(name)]
     if targets and (scenario in ("full", "backup") or scenario == "partial" and not takes_target(inputs)):
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
     if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
-        way = "give -e recovery_target_time=2026-11-23T05:17:00+01:00, or -e recovery_point_name=..."
+        way = f"give -e recovery_target_time=2026-11-23T05:17:00+01:00, or one of {', '.join(TARGETS[1:])}"
         problems.append(Problem("PRC-109", "no point in time is given", way))
     if scenario in ("partial", "point_in_time", "recovery_window") and len(targets) > 1:
-        # A name stands for an instant of its own.
+        # A name, and a place in the WAL, stand for an instant of their own.
         found = f"{' and '.join(targets)} are given, and each is a point in time"
         problems.append(Problem("PRC-109", found, "give one of them"))
+    problems += sharing_problems(inputs)
     if scenario == "find_moment" and not inputs.get("recovery_around"):
         way = "give -e recovery_around=2026-11-23T05:17:00+01:00, about when the data was still there"
         problems.append(Problem("PRC-119", "recovery_around is missing: the time that is to be searched", way))
@@ -424,7 +324,24 @@ def takes_target(inputs: Mapping[str, Any]) -> bool:
     parts = parts_of(inputs)
     asked = [name for name in inputs.get("recovery_components") or () if name in STORED and name != "configuration"]
     from_dump = "postgresql" in parts and not inputs.get("postgresql_tables_source")
-    return bool(parts) and all(name in parts for name in asked) and not from_dump
+    in_wal = any(inputs.get(name) for name in WAL_TARGETS)
+    return bool(parts) and all(name in parts for name in asked) and not (from_dump or in_wal)
+
+
+def sharing_problems(inputs: Mapping[str, Any]) -> list[Problem]:
+    """Only PostgreSQL knows its LSNs and transactions: the others are brought to the time of its commit there."""
+    asked = inputs.get("recovery_components") or COMPONENTS
+    stores = [name for name in STORED if name in asked and name != "configuration"]
+    return [
+        Problem(
+            "PRC-121",
+            f"{name} is a place in PostgreSQL's WAL, recovery_components leaves postgresql out,"
+            f" and {' and '.join(stores) or 'nothing else that is asked for'} cannot be brought to it",
+            "give the instant as recovery_target_time, which all datastores share, or add postgresql",
+        )
+        for name in WAL_TARGETS
+        if inputs.get(name) and "postgresql" not in asked
+    ]
 
 
 def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
@@ -435,8 +352,9 @@ def point_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     if not inputs.get("recovery_point_name"):
         way = "give -e recovery_point_name=before-release-7"
         problems.append(Problem("PRC-117", "recovery_point_name is missing: the point needs a name", way))
-    if inputs.get("recovery_target_time"):
-        found = "recovery_target_time is given, and a restore point names the present moment"
+    past = [name for name in TARGETS if name != "recovery_point_name" and inputs.get(name)]
+    if past:
+        found = f"{' and '.join(past)} is given, and a restore point names the present moment"
         problems.append(Problem("PRC-118", found, "leave it out; an instant of the past needs no name to be reached"))
     return problems
 
@@ -446,7 +364,7 @@ def part_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     found = [name for name in part_names() if inputs.get(name)]
     if found and scenario != "partial":
         way = "leave it out, or run partial_recovery.yml"
-        return [Problem("PRC-121", f"{', '.join(found)} chooses parts of a datastore, and this takes it whole", way)]
+        return [Problem("PRC-122", f"{', '.join(found)} chooses parts of a datastore, and this takes it whole", way)]
     problems = []
     asked = inputs.get("recovery_components")
     for component, (choosing, telling) in PARTS.items():
@@ -454,11 +372,11 @@ def part_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
         if given_here and asked and component not in asked:
             named = f"{given_here[0]} is given, and recovery_components leaves {component} out"
             way = f"give -e recovery_components={','.join([*asked, component])}, or leave {given_here[0]} out"
-            problems.append(Problem("PRC-121", named, way))
+            problems.append(Problem("PRC-122", named, way))
         elif given_here and not any(inputs.get(name) for name in choosing) and not inputs.get("recovery_id"):
             # The whole datastore would be replaced by who wanted a part of it.
             named = f"{given_here[0]} says how chosen parts of {component} come back, and none are chosen"
-            problems.append(Problem("PRC-121", named, f"choose them with -e {choosing[0]}=..., or leave it out"))
+            problems.append(Problem("PRC-122", named, f"choose them with -e {choosing[0]}=..., or leave it out"))
     return problems
 
 

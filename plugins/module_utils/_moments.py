@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 
+# What this collection did itself, by its journals.
+OWN = "recovery"
 HEADINGS = ("time", "component", "what", "size", "recovery_target_time")
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z")
 
@@ -31,8 +33,8 @@ def moments_of(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     events: list[dict[str, Any]] = []
     problems: list[str] = []
     notes: list[str] = []
-    row_of = {"postgresql": _of_postgresql, "redis": _of_redis, "influxdb": _of_influxdb}
-    for component in DATASTORES:
+    row_of = {"postgresql": _of_postgresql, "redis": _of_redis, "influxdb": _of_influxdb, OWN: _of_operation}
+    for component in (*DATASTORES, OWN):
         result = found.get(component) or {}
         if "events" in result:
             events += [{"component": component, **row_of[component](one), "found": one} for one in result["events"]]
@@ -88,6 +90,18 @@ def _of_influxdb(one: Mapping[str, Any]) -> dict[str, Any]:
         f" between sets {one['set_before']} and {one['set_after']}",
         "size": "" if one["values"] is None else f"{one['values']} values",
         "target": whole_milliseconds(one["before"]),
+    }
+
+
+def _of_operation(one: Mapping[str, Any]) -> dict[str, Any]:
+    ended = f"{one['outcome']} at {one['until']}" if one["until"] else "no end recorded"
+    return {
+        "time": one["at"],
+        "from": one["at"],
+        "what": f"{one['scenario'].replace('_', ' ')} {one['id']} by {one['by']}, {ended}",
+        "size": "",
+        # What it took away lies in quarantine, or not at all: no target leads back, rollback.yml may.
+        "target": None,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import shown_parts
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 from ansible_collections.platform3.recovery.plugins.module_utils._live import clock
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import named
 from ansible_collections.platform3.recovery.plugins.module_utils._replay import replay_line
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import SEGMENT_BYTES
@@ -29,6 +30,7 @@ def plan_lines(
     chosen: the backup set (id, manifest); inputs: normalised, with what was fetched from the second copy (second_copy)
     and, where not all of them are brought back, the datastores that are (components), chosen parts of them (parts) and
     the services that stop (stopped);
+    of a point in time the target (target_time) and what it was resolved from (point_name, wal_target);
     now_seconds: this instant in seconds since 1970 (the controller's clock where left out).
     """
     now = datetime.datetime.now(datetime.timezone.utc).timestamp() if now_seconds is None else now_seconds
@@ -37,6 +39,7 @@ def plan_lines(
     fetched = inputs.get("second_copy") or {}
     lines = [
         f"Recovery {inputs.get('recovery_id')} from backup set {chosen.get('id')}",
+        *_target(inputs),
         *([f"The local store had no usable set: {fetched_sentence(fetched)}"] if fetched else []),
         f"Deadline {to_iso(deadline)[11:19]} UTC ({clock(deadline - now)} from now)",
         f"{'component':<14}{'is now':<37}{'recovery point':<22}expected loss",
@@ -61,6 +64,14 @@ def plan_lines(
         lines.append(replay_line(postgresql.get("replay") or {}, target, postgresql["segments"] * SEGMENT_BYTES))
     lines.append(f"{'app_services':<14}{_services(preflights.get('app_services', {}), inputs.get('stopped'))}")
     return lines
+
+
+def _target(inputs: dict[str, Any]) -> list[str]:
+    """The point in time that it goes to, and what that was resolved from."""
+    if not inputs.get("target_time"):
+        return []
+    of = named(inputs.get("point_name") or "", inputs.get("wal_target"))
+    return [f"To {inputs['target_time']}" + (f", the instant of {of}: PostgreSQL ends exactly there" if of else "")]
 
 
 def _services(found: dict[str, Any], stopped: list[str] | None) -> str:

@@ -26,6 +26,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tar
     beyond_the_end,
     in_a_gap,
     is_of,
+    nearest_transactions,
     newest_base,
     newest_chain,
     on_an_abandoned_part,
@@ -348,7 +349,7 @@ class Ways:
                 break
         else:
             self._require_not_abandoned(target)
-            raise unknown(target, self.stretches)
+            raise unknown(target, self.stretches, self.latest(), self._nearest(target))
         backup = newest_base(stretch, record.lsn)
         if backup is None:
             raise before_the_window(target, self.stretches)
@@ -361,6 +362,14 @@ class Ways:
         if places:
             raise ambiguous(target, [*places, record.lsn])
         return stretch, backup, Stop(record.lsn, False, (f"recovery_target_{target.kind}", target.value))
+
+    def _nearest(self, target: Target) -> tuple[Record | None, Record | None]:
+        """The transactions whose ids are next to the wanted one; all of the WAL has been read for it."""
+        if target.kind != "xid":
+            return None, None
+        courses = [self.course(one) for one in self.stretches]
+        ended = (one for course in courses for one in course.backwards() if one.at is not None)
+        return nearest_transactions(target.number, ended)
 
     def _require_not_abandoned(self, target: Target) -> None:
         for part, course in self.parts:

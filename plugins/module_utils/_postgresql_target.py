@@ -25,6 +25,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     format_lsn,
     parse_lsn,
     parse_segment,
+    parse_xid,
     timeline_chain,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import Record, show_time
@@ -79,13 +80,10 @@ def parse_target(given: Mapping[str, Any]) -> Target:
             return Target(kind, value, round(parse_iso(value) * SECOND))
         if kind == "lsn":
             return Target(kind, value, parse_lsn(value))
+        if kind == "xid":
+            return Target(kind, value, parse_xid(value))
     except ValueError as error:
         raise refused("PRC-550", asked, str(error), "correct the value of the target") from None
-    if kind == "xid":
-        if re.fullmatch(r"[0-9]{1,19}", value) and int(value) & 0xFFFFFFFF >= 3:
-            # A number with its epoch (as txid_current() gives it) counts by its lower half, as in the WAL.
-            return Target(kind, value, int(value) & 0xFFFFFFFF)
-        raise refused("PRC-550", asked, "it is no transaction id (a number from 3 on)", "correct the value")
     if kind == "name" and NAME.fullmatch(value):
         return Target(kind, value)
     found = "a name here has up to 63 of A-Z a-z 0-9 . _ : + @ -"
@@ -239,6 +237,17 @@ def said(found: Mapping[str, Any] | None) -> str:
     return f"{found['at']} (LSN {found['lsn']}{xid})"
 
 
+def nothing_leads_to(target: Target) -> RecoveryError:
+    """PRC-551: whose WAL it is, is not known, so nor is the instant of what only the WAL knows."""
+    return refused(
+        "PRC-551",
+        target,
+        "the store has no usable set with a base backup of PostgreSQL, so the point's instant cannot be found",
+        "mount the right store; where it is lost, give the instant as recovery_target_time, with which the second"
+        " copy is asked",
+    )
+
+
 def before_the_window(target: Target, stretches: Sequence[Stretch]) -> RecoveryError:
     """PRC-551: no base backup stopped before the target."""
     if not stretches:
@@ -285,15 +294,31 @@ def on_an_abandoned_part(target: Target, part: Abandoned, last: Any, before: Any
     )
 
 
-def unknown(target: Target, stretches: Sequence[Stretch]) -> RecoveryError:
-    """PRC-555: no such transaction or restore point is in the WAL."""
+def nearest_transactions(xid: int, ended: Iterable[Record]) -> tuple[Record | None, Record | None]:
+    """Of transactions that ended those with the next lower and the next higher id, None where there is none."""
+    known = list(ended)
+    lower = max((one for one in known if one.xid < xid), key=lambda one: one.xid, default=None)
+    return lower, min((one for one in known if one.xid > xid), key=lambda one: one.xid, default=None)
+
+
+def unknown(
+    target: Target,
+    stretches: Sequence[Stretch],
+    latest: Mapping[str, Any] | None,
+    near: tuple[Record | None, Record | None] = (None, None),
+) -> RecoveryError:
+    """PRC-555: no such transaction or restore point is in the WAL. near: what nearest_transactions says."""
     gaps = [one.gap[0] for one in stretches if one.gap]
     missing = f" (it may stand in what is missing: {', '.join(gaps)})" if gaps else ""
     what = f"no transaction {target.value} ended" if target.kind == "xid" else f"no restore point {target.value} is"
+    earliest = base_point(stretches[0].bases[0]) if stretches else None
+    listed = " and ".join(said(point(one)) for one in near if one is not None)
+    nearest = f"; the nearest that ended are {listed}" if listed else ""
     return refused(
         "PRC-555",
         target,
-        f"{what} in the WAL that can be replayed{missing}",
+        f"{what} in the WAL that can be replayed{missing}, which reaches from {said(earliest)} to {said(latest)}"
+        f"{nearest}",
         "correct the name or number, or give the point by its time or LSN",
     )
 

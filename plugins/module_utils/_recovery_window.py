@@ -139,6 +139,13 @@ def of_sets(finished: Iterable[str], now: int) -> list[Stretch]:
 # --- a target --------------------------------------------------------------------------------------------------------
 
 
+def named(point_name: str, wal_target: Mapping[str, str] | None) -> str:
+    """What a target's instant was resolved from, for people; "" where the instant itself was given."""
+    if wal_target:
+        return f"{'LSN' if wal_target['kind'] == 'lsn' else 'transaction'} {wal_target['value']}"
+    return f"restore point {point_name}" if point_name else ""
+
+
 def joined(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

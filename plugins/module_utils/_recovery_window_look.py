@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils import _influxdb_target as influxdb_target
@@ -18,7 +18,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_lives import read_lives
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Manifest, needed_artefacts
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_point import Ways
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import parse_target
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import (
+    nothing_leads_to,
+    parse_target,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import Stretch
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import look_without_volume
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import (
@@ -38,17 +41,23 @@ NEEDED = (*window.DATASTORES, "configuration")
 
 @dataclass(frozen=True)
 class Asked:
-    """A target. at: ISO 8601; name: of the restore point whose instant that is, "" where a time was given."""
+    """A target. at: ISO 8601; name, wal: the restore point, or the place in PostgreSQL's WAL (kind, value), whose
+    instant that is; both empty where a time was given. Of a place in the WAL only PostgreSQL knows the instant: ""."""
 
     at: str
     name: str = ""
+    wal: Mapping[str, str] = field(default_factory=dict)
 
     def of_postgresql(self) -> dict[str, str]:
         """As postgresql_restore takes it."""
+        if self.wal:
+            return dict(self.wal)
         return {"kind": "name", "value": self.name} if self.name else {"kind": "time", "value": self.at}
 
     def skew(self, reached: str) -> float:
         """How far before the target that is, in seconds."""
+        if not self.at:
+            return 0.0
         return round(parse_iso(self.at) - parse_iso(reached), 6)
 
 
@@ -104,6 +113,8 @@ def look_at_postgresql(given: Mapping[str, Any], manifests: Sequence[Manifest], 
     looked = Looked()
     if not contents:
         looked.problems.append("no usable set names a base backup of PostgreSQL")
+        if asked is not None and not asked.at:
+            looked.answer = refusal(nothing_leads_to(parse_target(asked.of_postgresql())))
         return looked
     contents[None] = contents[max(name for name in contents if name is not None)]
     try:
@@ -130,6 +141,15 @@ def _answer_of_postgresql(ways: Ways, asked: Asked, figures: Mapping[str, Any]) 
     more = {"base_backup": plan["label"], **{name: plan[name] for name in (*names, "last_commit")}}
     more["seconds"] = window.replay_seconds(plan["replay_bytes"], figures)
     return reached(asked, plan["recovery_point"], **more)
+
+
+def resolved(asked: Asked | None, postgresql: Looked) -> Asked | None:
+    """The target with its instant, by what PostgreSQL answered; its refusal where it cannot be brought there."""
+    if asked is None or asked.at or postgresql.answer is None:
+        return asked
+    if not postgresql.answer["reachable"]:
+        raise RecoveryError(**postgresql.answer["error"])
+    return replace(asked, at=postgresql.answer["reached_at"])
 
 
 def look_at_redis(

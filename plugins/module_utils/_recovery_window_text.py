@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import WIDTH, size
-from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import DATASTORES
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import DATASTORES, named
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short, span
 
 _ROW = "  {:<13} {:<22} {:<22} {}"
@@ -78,8 +78,8 @@ def _more(name: str, window: Mapping[str, Any] | None) -> list[str]:
 def _target_lines(target: Mapping[str, Any] | None) -> list[str]:
     if target is None:
         return []
-    named = f" (restore point {target['point_name']})" if target["point_name"] else ""
-    lines = ["", f"== TARGET {target['time']}{named} ".ljust(WIDTH, "=")]
+    of = named(target["point_name"], target["wal_target"])
+    lines = ["", f"== TARGET {target['time']}{f' ({of})' if of else ''} ".ljust(WIDTH, "=")]
     for name in DATASTORES:
         answer = target["datastores"][name]
         lines += _wrapped(name, _takes(name, answer) if answer["reachable"] else _refused(answer["error"]))

@@ -36,6 +36,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._objectives imp
     recovery_point,
     recovery_times,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import named
 from ansible_collections.platform3.recovery.plugins.module_utils._report_parts import parts_brought_back
 from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import undone_of
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, span, to_iso
@@ -163,16 +164,21 @@ def _evidence(history: History, facts: Mapping[str, Any]) -> dict[str, Any]:
     if parts:
         evidence["chosen_parts"] = parts
     if facts.get("target_time"):
-        evidence["point_in_time"] = _point_in_time(history, str(facts["target_time"]))
+        of = named(str(facts.get("point_name") or ""), facts.get("wal_target"))
+        evidence["point_in_time"] = _point_in_time(history, str(facts["target_time"]), of)
     return {**evidence, "journal": facts.get("journal") or {}}
 
 
-def _point_in_time(history: History, asked: str) -> dict[str, Any]:
-    """The instant that was asked for, the newest that each datastore holds, and how far these are apart."""
+def _point_in_time(history: History, asked: str, of: str) -> dict[str, Any]:
+    """The instant that was asked for, the newest that each datastore holds, and how far these are apart.
+
+    of: the restore point, LSN or transaction that was asked for, of which that is the instant; else "".
+    """
     reached = {name: recovery_point(history, name) for name in DATASTORES}
     instants = [parse_iso(point) for point in reached.values() if point]
     apart = round(max(instants) - min(instants), 3) if len(instants) > 1 else None
-    return {"asked": asked, "reached": {name: point for name, point in reached.items() if point}, "skew_seconds": apart}
+    found = {name: point for name, point in reached.items() if point}
+    return {"asked": asked, **({"asked_as": of} if of else {}), "reached": found, "skew_seconds": apart}
 
 
 def outcome(states: Mapping[str, str], checks: Sequence[Mapping[str, Any]], issues: Sequence[Issue]) -> str:

@@ -272,9 +272,10 @@ def _rpo(report: Report) -> str:
         for name, loss in report["rpo"].items()
     ]
     note = "The time of the incident is not known, so the loss could not be measured."
-    asked = (report["evidence"].get("point_in_time") or {}).get("asked")
-    if asked:
-        note = f"Lost is what lies between the recovery point and the instant asked for ({escape(short(asked))})."
+    point = report["evidence"].get("point_in_time")
+    if point:
+        asked = ", ".join([short(point["asked"]), *([f"of {point['asked_as']}"] if "asked_as" in point else [])])
+        note = f"Lost is what lies between the recovery point and the instant asked for ({escape(asked)})."
     elif report["incident_at"]:
         at = escape(short(report["incident_at"]))
         note = f"Lost is at most what was written between the recovery point and the incident ({at} at the latest)."

@@ -121,7 +121,8 @@ def nearest(name: str, known: Iterable[str]) -> Iterator[str]:
 
 
 def resolve(store: str, name: str, environment_id: str, trusted: Sequence[Mapping[str, str]]) -> RestorePoint:
-    """The point of a name. PRC-851 where it was never given, with the nearest three and their times."""
+    """The point of a name. PRC-851 where it was never given, with the nearest three and their times; PRC-856 where the
+    store has no point at all, as where it is lost."""
     signers = _signing.allowed_signers(trusted)
 
     def signer_of(data: bytes, signature: bytes) -> str:
@@ -139,16 +140,16 @@ def resolve(store: str, name: str, environment_id: str, trusted: Sequence[Mappin
                 raise
         if len(near) == NEAREST:
             break
-    raise unknown(name, near)
+    raise unknown(name, near, known)
 
 
-def unknown(name: str, near: Sequence[RestorePoint]) -> RecoveryError:
-    """PRC-851: no point of this name."""
-    listed = ", ".join(f"{one.name} ({short(one.at)})" for one in near)
+def unknown(name: str, near: Sequence[RestorePoint], known: Sequence[str]) -> RecoveryError:
+    """PRC-851: of the known names it is none; near: the points of the nearest that can be used. PRC-856: none known."""
+    listed = ", ".join(f"{one.name} ({short(one.at)})" for one in near) or "of no use"
     return RecoveryError(
-        "PRC-851",
+        "PRC-851" if known else "PRC-856",
         f"find the restore point {name}",
-        "no point of that name was set" + (f"; the nearest are {listed}" if near else ", and no other"),
+        f"no point of that name was set; the nearest are {listed}" if known else "the store holds no restore point",
         "nothing was changed",
         "correct recovery_point_name, or give the instant with -e recovery_target_time=...;"
         " playbooks/recovery_window.yml lists points and window",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._inputs import nearest_clause
+from ansible_collections.platform3.recovery.plugins.module_utils._input_forms import nearest_clause
 
 # Field: (type, what it is where it is not given; None: it is needed).
 _FIELDS: dict[str, tuple[type, Any]] = {

@@ -33,7 +33,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._manifest impor
     set_instant,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
-from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import Index, Repository
+from ansible_collections.platform3.recovery.plugins.module_utils._restore_points import FOLDER as POINTS
+from ansible_collections.platform3.recovery.plugins.module_utils._second_copy import GrowingFile, Index, Repository
 from ansible_collections.platform3.recovery.plugins.module_utils._second_copy_place import NOTHING_CHANGED, Place
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Wanted
 from ansible_collections.platform3.recovery.plugins.module_utils._set_states import SetState, append_states
@@ -45,6 +46,8 @@ STAGE = ".second_copy"
 DAMAGED_FOLDER = ".damaged"
 FETCHED_BY = "second_copy_fetch"
 AT_NAME = "at"
+# Of a folder of which the second copy does not say whose it is.
+NO_OWNER = (0, 0, 0o755)
 # So many of the newest sets are looked at first, then so many more.
 BATCH = 40
 
@@ -166,6 +169,21 @@ class Fetch:
             self._publish(index, [one["backup_set"] for one in [*sets, *damaged]])
         return index
 
+    def bring_points(self) -> list[str]:
+        """Fetch the records of restore points alone, for a name that decides which set is needed; gives their paths.
+
+        What else lies beside from a fetch that was interrupted stays there. PRC-391, PRC-393, PRC-397.
+        """
+        self.progress.start("fetching restore points from the second copy")
+        index = self._index()
+        records = [one for one in index.files if one.path.startswith(f"{POINTS}/")] if index else []
+        with _writing(self.store):
+            self._fetch_assembled(records)
+            if index and records:
+                self._merge(POINTS, index.folders.get(POINTS) or NO_OWNER)
+                sync_folder(self.store)
+        return [one.path for one in records]
+
     def _fetch_again(self, damaged: Sequence[Manifest]) -> None:
         """Fetch sets that are damaged here, with their base backups, and put aside here what is not the same there.
 
@@ -251,6 +269,11 @@ class Fetch:
         if index is None:
             return
         files, bases = second_copy.wanted_growing(index, wal_start, self.wanted.not_after is not None)
+        self._fetch_assembled(files)
+        self._fetch_listed(bases)
+
+    def _fetch_assembled(self, files: Sequence[GrowingFile]) -> None:
+        """Fetch files that lie there as chunks."""
         keys = sorted({key for one in files for key in one.chunks})
         folder = os.path.join(self.stage, "growing")
         self.place.copy([f"chunks/{key}.zst" for key in keys], folder, unpack=True)
@@ -265,7 +288,6 @@ class Fetch:
             with open(path, "wb") as stream:
                 stream.write(content)
             os.utime(path, (one.modified, one.modified))
-        self._fetch_listed(bases)
 
     def _fetch_repository(self, repository: Repository) -> None:
         """Base backups, .info files, and WAL from the base backup's start on out of the archive and the stream."""
@@ -311,7 +333,7 @@ class Fetch:
         """
         for name in sorted(os.listdir(self._data)):
             if set_instant(name) is None:
-                owner = (index.folders.get(name) if index else None) or (0, 0, 0o755)
+                owner = (index.folders.get(name) if index else None) or NO_OWNER
                 self._merge(name, owner)
         for one in sets:
             final = os.path.join(self.store, one)

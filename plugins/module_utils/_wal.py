@@ -19,20 +19,32 @@ RECORD_HEADER_BYTES = 24
 _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(?:\.\w+)?")
 _STREAMED = re.compile(r"([0-9A-F]{24})(\.partial)?")
 _STATISTICS = re.compile(r"^WAL statistics between [0-9A-F]+/[0-9A-F]+ and ([0-9A-F]+/[0-9A-F]+):", re.MULTILINE)
+_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
+_XID = re.compile(r"[0-9]{1,19}")
 _HISTORY_LINE = re.compile(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)")
 
 
 def parse_lsn(text: str) -> int:
     """A position such as "16/B374D848" as a number of bytes; ValueError for anything else."""
-    high, slash, low = text.partition("/")
-    if not slash or not 0 < len(high) <= 8 or not 0 < len(low) <= 8:
+    match = _LSN.fullmatch(text)
+    if not match:
         raise ValueError(f"not a WAL position: {text!r}")
-    return int(high, 16) << 32 | int(low, 16)
+    return int(match[1], 16) << 32 | int(match[2], 16)
 
 
 def format_lsn(lsn: int) -> str:
     """The position as PostgreSQL writes it."""
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def parse_xid(text: str) -> int:
+    """A transaction's id as it stands in the WAL; ValueError for anything else.
+
+    A number with its epoch (as pg_current_xact_id() gives it) counts by its lower half.
+    """
+    if not _XID.fullmatch(text) or int(text) & 0xFFFFFFFF < 3:
+        raise ValueError(f"it is no transaction id (a number from 3 on): {text!r}")
+    return int(text) & 0xFFFFFFFF
 
 
 @dataclass(frozen=True)

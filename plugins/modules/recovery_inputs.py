@@ -78,6 +78,7 @@ inputs:
     - Every input in its normal form, null or its default where it was not given. Times are UTC, components a list.
     - C(recovery_parts) holds, by datastore, what was given about chosen parts of it (tables, keys); empty where none.
     - C(recovery_id) is made from time and scenario where none was given. C(recovery_report_dir) is absolute.
+    - C(recovery_wal_target) is the LSN or transaction that was given, as C(kind) and C(value), or empty.
   type: dict
   returned: success
   sample:

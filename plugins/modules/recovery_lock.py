@@ -156,6 +156,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts i
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import set_id_of
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import named
 from ansible_collections.platform3.recovery.plugins.module_utils._state import (
     Lock,
     append_entry,
@@ -288,16 +289,16 @@ def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:
 
     What is not told again is that of the first run.
     """
-    target = given["details"].get("target_time") or ""
-    began = (first.get("scenario"), first.get("target_time") or "", components_of(first))
+    target, began = target_of(given["details"]), (first.get("scenario"), target_of(first), components_of(first))
     told = components_of(given["details"]) if given["goal_told"] and given["scenario"] == "partial" else ""
     parts, began_parts = given["details"].get("parts") or {}, first.get("parts") or {}
     same_parts = parts == began_parts or (not parts and not told)
-    if given["scenario"] == began[0] and target in ("", began[1]) and told in ("", began[2]) and same_parts:
+    same_target = all(one in ("", other) for one, other in zip(target, began[1]))
+    if given["scenario"] == began[0] and same_target and told in ("", began[2]) and same_parts:
         return
     asked, found = (
         f"{str(scenario).replace('_', '-')} recovery"
-        + (f" to {at}" if at else "")
+        + (f" to {' of '.join(filter(None, at))}" if at[0] else "")
         + (f" of {components}" if components and scenario == "partial" else "")
         + "".join(f", of {name} only {chosen}" for name, chosen in shown_parts(only).items())
         for scenario, at, components, only in ((given["scenario"], target, told, parts), (*began, began_parts))
@@ -310,6 +311,11 @@ def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:
         f"run {PLAYBOOKS.get(str(began[0]), began[0])} with its recovery_id, and no other target, components or parts;"
         " or abandon.yml",
     )
+
+
+def target_of(details: dict[str, Any]) -> tuple[str, str]:
+    """The instant of a point-in-time recovery, and what it was resolved from; each "" where there is none."""
+    return details.get("target_time") or "", named(details.get("point_name") or "", details.get("wal_target"))
 
 
 def components_of(details: dict[str, Any]) -> str:

@@ -94,7 +94,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._inputs import ALL_COMPONENTS, instant
+from ansible_collections.platform3.recovery.plugins.module_utils._input_forms import instant
+from ansible_collections.platform3.recovery.plugins.module_utils._inputs import ALL_COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
     component_state,
     parse,

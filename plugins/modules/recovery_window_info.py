@@ -34,6 +34,21 @@ options:
     description: The restore point whose instant is the target, instead of O(target_time).
     type: str
     default: ""
+  wal_target:
+    description:
+      - The LSN or transaction of PostgreSQL whose instant is the target, instead of O(target_time).
+      - One that PostgreSQL cannot be brought to ends the module with its refusal, since it has no instant then.
+    type: dict
+    suboptions:
+      kind:
+        description: What the value is.
+        type: str
+        choices: [lsn, xid]
+        required: true
+      value:
+        description: The position or number.
+        type: str
+        required: true
   redis_log_path:
     description: Folder of Redis' shipped log, where there is one.
     type: path
@@ -118,8 +133,11 @@ window:
           description: The target in UTC.
           type: str
         point_name:
-          description: The restore point that it is of; empty where a time was given.
+          description: The restore point that it is of; empty where none was given.
           type: str
+        wal_target:
+          description: The LSN or transaction that it is of, as C(kind) and C(value); null where none was given.
+          type: dict
         backup_set:
           description: The set that a recovery would begin with; null where there is none.
           type: str
@@ -169,6 +187,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_targe
 from ansible_collections.platform3.recovery.plugins.module_utils._known_signatures import NAME as SIGNATURES
 from ansible_collections.platform3.recovery.plugins.module_utils._known_signatures import KnownSignatures
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import parse_target
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import Stretch
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window_look import Asked, Looked
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window_text import table
@@ -181,6 +200,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "environment": {"type": "str", "required": True},
     "target_time": {"type": "str", "default": ""},
     "point_name": {"type": "str", "default": ""},
+    "wal_target": {
+        "type": "dict",
+        "options": {
+            "kind": {"type": "str", "choices": ["lsn", "xid"], "required": True},
+            "value": {"type": "str", "required": True},
+        },
+    },
     "redis_restore_from": {"type": "str", "choices": ["newest", "snapshot"], "default": "newest"},
     "redis_log": {"type": "str", "choices": ["required", "preferred"], "default": "preferred"},
     "influxdb_prefer": {"type": "str", "choices": [COMPLETE, BEFORE_DELETES], "default": COMPLETE},
@@ -190,7 +216,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def asked_of(given: Mapping[str, Any]) -> Asked | None:
-    """The target, None where there is none. PRC-102 for a time that is none, PRC-851 for an unknown name."""
+    """The target, None where there is none. PRC-102 for a time that is none, 550 for a malformed place in the WAL, 851
+    for an unknown name."""
+    if given["wal_target"]:
+        parse_target(given["wal_target"])
+        return Asked("", wal=given["wal_target"])
     if given["point_name"]:
         arguments = (given["store_path"], given["point_name"], given["environment_id"], given["trusted_signers"])
         return Asked(_restore_points.resolve(*arguments).at, given["point_name"])
@@ -217,8 +247,9 @@ def target_of(asked: Asked, looked: Mapping[str, Looked], shared: Sequence[Stret
     chosen = not isinstance(start, RecoveryError)
     sentence = _recovery_window.verdict(answers)
     return {
-        "time": to_iso(parse_iso(asked.at)) if not asked.name else asked.at,
+        "time": asked.at if asked.name or asked.wal else to_iso(parse_iso(asked.at)),
         "point_name": asked.name,
+        "wal_target": dict(asked.wal) or None,
         "backup_set": start["backup_set"] if chosen else None,
         "datastores": answers,
         "reachable": chosen and all(one["reachable"] for one in answers.values()),
@@ -242,9 +273,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
     entries, ignored = read_store(*arguments)
     manifests = _recovery_window_look.manifests_of(entries)
+    postgresql = _recovery_window_look.look_at_postgresql(given, manifests, asked)
+    asked = _recovery_window_look.resolved(asked, postgresql)
     start = _recovery_window_look.start_of(entries, given, asked)
     looked = {
-        "postgresql": _recovery_window_look.look_at_postgresql(given, manifests, asked),
+        "postgresql": postgresql,
         "redis": _recovery_window_look.look_at_redis(given, manifests, asked, start),
         "influxdb": _recovery_window_look.look_at_influxdb(given, manifests, asked),
     }

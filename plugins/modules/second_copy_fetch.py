@@ -28,6 +28,12 @@ options:
     description: Name of the environment that the set must be of.
     type: str
     required: true
+  what:
+    description: A V(set); or only the records of V(restore_points), by which a set can be chosen. These are not checked
+      here, M(platform3.recovery.restore_point_info) does.
+    type: str
+    choices: [set, restore_points]
+    default: set
   backup_set:
     description: V(latest) or the id of a set.
     type: str
@@ -55,7 +61,7 @@ options:
     type: str
 attributes:
   check_mode:
-    description: Chooses the set and says which, and fetches nothing.
+    description: Chooses the set and says which, and fetches nothing. Of restore points it looks for none.
     support: full
 """
 
@@ -78,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fetched:
-  description: What was brought, small enough for a journal.
+  description: What was brought, small enough for a journal; empty where restore points were.
   returned: success
   type: dict
   contains:
@@ -142,6 +148,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             folders = (given["store_path"], given["state_path"])
             signing_key = given["signing_key"] or ""
             fetch = Fetch(opened, *folders, given["trusted_signers"], wanted, Progress(None), signing_key)
+            if given["what"] == "restore_points":
+                found = [] if module.check_mode else fetch.bring_points()
+                return {"changed": bool(found), "fetched": {}}
             set_id, signed = fetch.choose()
             if not module.check_mode:
                 index = fetch.bring(set_id, signed)
@@ -166,6 +175,7 @@ def main() -> None:
             **SETS_ARGUMENTS,
             **PLACE_ARGUMENTS,
             "environment": {"type": "str", "required": True},
+            "what": {"type": "str", "choices": ["set", "restore_points"], "default": "set"},
             "backup_set": {"type": "str", "default": "latest"},
             "components": {
                 "type": "list",

@@ -114,12 +114,28 @@ class Stage:
         results = self.sets.write(set_id)
         base = results["postgresql"]["content"]["pgbackrest"]
         base |= {"archive_id": "17-1", "wal_start": SEGMENTS[1], "depends_on": []}
+        captured = f"{set_id[:4]}-{set_id[4:6]}-{set_id[6:8]}T{set_id[9:11]}:{set_id[11:13]}:{set_id[13:]}"
+        results["influxdb"]["content"] |= {"recovery_point": captured, "buckets": [], "shards": []}
         for number in range(files):
             self.write(f"pgbackrest/backup/platform3/{base['label']}/pg_data/{number}", self.random.randbytes(2 << 20))
         for suffix in (".info", ".info.copy"):
             self.add(f"pgbackrest/backup/platform3/backup{suffix}", f"{base['label']}={{}}\n".encode())
         made = self.sets.complete(set_id, results)
         assert not made.get("failed"), made
+
+    def name(self, point: str, at: str) -> None:
+        """A signed restore point."""
+        given = {
+            "store_path": str(self.store),
+            "name": point,
+            "at": at,
+            "lsn": "0/3000118",
+            "timeline": 1,
+            "by": "jane",
+        }
+        given |= {"segment": SEGMENTS[1], "environment_id": ENVIRONMENT["environment_id"], "signing_key": self.sets.key}
+        made = run("restore_point", {**given, "fence": {"recovery_id": "backup-20261124T051700Z", "epoch": 1}})
+        assert made.get("changed"), made
 
     # --- S3 and the shipper ---
 
@@ -239,7 +255,9 @@ class Stage:
 
     # --- a recovery there ---
 
-    def assess(self, name: str = "recovered", *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+    def assess(
+        self, name: str = "recovered", *arguments: str, scenario: str = "full", **changes: Any
+    ) -> subprocess.CompletedProcess[str]:
         """The first phase of a recovery on another machine: inputs, set, lock."""
         state = self.folder / f"{name}-state"
         state.mkdir(exist_ok=True)
@@ -262,7 +280,7 @@ class Stage:
         }
         inventory = {"all": {"vars": variables, "children": {one: {"hosts": {f"{one}-host": {}}} for one in groups}}}
         include = {"name": "platform3.recovery.recovery", "tasks_from": "assess"}
-        task = {"name": "Assess", "ansible.builtin.include_role": include, "vars": {"recovery_scenario": "full"}}
+        task = {"name": "Assess", "ansible.builtin.include_role": include, "vars": {"recovery_scenario": scenario}}
         show = {"name": "Show", "ansible.builtin.debug": {"msg": "details {{ __recovery_lock.details | to_json }}"}}
         play = {"name": "Assess", "hosts": "backup_store", "gather_facts": False, "tasks": [task, show]}
         for file, content in (("inventory.json", inventory), ("play.json", [play])):

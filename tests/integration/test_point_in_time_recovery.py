@@ -76,7 +76,12 @@ def test_a_mistake_is_found_and_undone_in_every_datastore(tmp_path: Path) -> Non
         time.sleep(3)
         run("playbooks/restore_point.yml", recovery_point_name=point)
         time.sleep(3)
-        # The mistake: a delete without its condition.
+        # The last transaction that is wanted back, and the mistake: a delete without its condition.
+        sql = (
+            "INSERT INTO audit_log (actor, action, subject) VALUES ('test', 'test.last_good', 'point_in_time')"
+            " RETURNING pg_current_xact_id()"
+        )
+        last_good = in_database(lambda one: one.execute(sql).fetchone())[0]
         gone = in_database(lambda one: one.execute("DELETE FROM audit_log").rowcount)
         around = drill.utc_now()
         time.sleep(3)
@@ -88,23 +93,29 @@ def test_a_mistake_is_found_and_undone_in_every_datastore(tmp_path: Path) -> Non
     [mistake] = [one for one in told["events"] if one["component"] == "postgresql"]
     assert mistake["what"].startswith("DELETE") and "audit_log" in mistake["what"], told["table"]
     assert mistake["size"] == f"{gone} rows" and told["problems"] == []
-    target = mistake["target"]
-    assert 0 < parse_iso(around) - parse_iso(target) < 3
+    assert 0 < parse_iso(around) - parse_iso(mistake["target"]) < 3
 
-    run("playbooks/recovery_window.yml", recovery_target_time=target, recovery_window_file=window)
+    run("playbooks/recovery_window.yml", recovery_target_xid=last_good, recovery_window_file=window)
     reach = json.loads(window.read_text(encoding="utf-8"))
     assert reach["target"]["reachable"] is True, reach["target"]
+    assert reach["target"]["datastores"]["postgresql"]["last_commit"]["xid"] == int(last_good)
+    # The other datastores are brought to its commit.
+    target = reach["target"]["time"]
+    assert 0 <= parse_iso(mistake["time"]) - parse_iso(target) < 3
     assert [one["reachable"] for one in reach["points"] if one["name"] == point] == [True]
 
-    shown = run("point_in_time_recovery.yml", recovery_target_time=target)
-    assert "== RECOVERY WINDOW of lab" in shown and f"== TARGET {target[:19]}" in shown.split("── Isolate")[0]
+    shown = run("point_in_time_recovery.yml", recovery_target_xid=last_good).split("── Isolate")[0]
+    assert "== RECOVERY WINDOW of lab" in shown and f"== TARGET {target} (transaction {last_good})" in shown
+    assert f"To {target}, the instant of transaction {last_good}: PostgreSQL ends exactly there" in shown
     report = json.loads((ROOT / "reports/latest/report.json").read_text(encoding="utf-8"))
     assert (report["scenario"], report["outcome"]) == ("point_in_time", "success")
     # What was undone is no base any longer: a whole set of what is true now followed.
     after = json.loads((complete_sets()[-1] / "backup_manifest.json").read_text(encoding="utf-8"))
     assert after.get("parent") is None and parse_iso(after["started_at"]) > parse_iso(report["finished_at"])
     reached = report["evidence"]["point_in_time"]
-    assert parse_iso(reached["asked"]) == parse_iso(target)
+    assert (reached["asked"], reached["asked_as"]) == (target, f"transaction {last_good}")
+    kept = "SELECT count(*) FROM audit_log WHERE action = 'test.last_good'"
+    assert in_database(lambda one: one.execute(kept).fetchone())[0] > 0
     behind = {name: parse_iso(target) - parse_iso(point) for name, point in reached["reached"].items()}
     assert set(behind) == {"postgresql", "redis", "influxdb"}
     assert all(0 <= seconds <= SKEW_SECONDS for seconds in behind.values()), behind
@@ -145,6 +156,9 @@ def test_a_mistake_is_found_and_undone_in_every_datastore(tmp_path: Path) -> Non
         # Neither the store nor its second copy, which is asked then, has a set from before it.
         (["recovery_target_time=2001-01-01T00:00:00Z"], ["PRC-392", "after 2001-01-01", "choose a later target"]),
         (["recovery_target_time=2099-01-01T00:00:00Z"], ["PRC-761", "2099-01-01"]),
+        (["recovery_target_xid=800", "recovery_target_lsn=0/10"], ["PRC-109", "each is a point in time"]),
+        (["recovery_target_lsn=FFFFFF/10"], ["PRC-552", "the latest point that can be reached is"]),
+        (["recovery_target_xid=4000000000"], ["PRC-555", "which reaches from", "the nearest that ended are"]),
     ],
 )
 def test_a_target_that_cannot_be_is_refused_before_anything_is_touched(given: list[str], words: list[str]) -> None:

@@ -100,11 +100,16 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_a_name_is_resolved_for_all_and_postgresql_is_told_the_name(store: Store) -> None:
     found = told(assess(store, recovery_point_name=NAME, recovery_id="r-1"))
     assert found == {"set": SECOND, "time": AT, "postgresql": {"kind": "name", "value": NAME}}
-    journal = (store.path.parent / "state/r-1/journal.jsonl").read_text()
-    started = json.loads(journal.splitlines()[0])
+    path = store.path.parent / "state/r-1/journal.jsonl"
+    started = json.loads(path.read_text().splitlines()[0])
     assert (started["target_time"], started["point_name"], started["backup_set"]) == (AT, NAME, SECOND)
     # It goes on with the same point.
     assert told(assess(store, recovery_point_name=NAME, recovery_id="r-1")) == found
+    # Had it been begun to a transaction, it would go on to that without being told again.
+    wanted = {"kind": "xid", "value": "771"}
+    later = path.read_text().splitlines()[1:]
+    path.write_text("\n".join([json.dumps({**started, "point_name": "", "wal_target": wanted}), *later, ""]))
+    assert told(assess(store, recovery_id="r-1")) == {"set": SECOND, "time": AT, "postgresql": wanted}
 
 
 def test_a_time_is_told_as_a_time(store: Store) -> None:

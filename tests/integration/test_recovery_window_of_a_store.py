@@ -111,6 +111,23 @@ def test_a_named_point_says_what_is_read_and_how_long_it_takes(made: tuple[Timed
     assert f"restore point {NAME}" in found["text"] and store.label_of(OLDEST) in found["text"]
 
 
+def test_a_transaction_and_its_position_have_the_instant_of_its_commit(
+    made: tuple[TimedStore, dict[str, Any], float],
+) -> None:
+    store, point, _asked_at = made
+    commit = store.window(point_name=NAME)["target"]["datastores"]["postgresql"]["last_commit"]
+    assert parse_iso(commit["at"]) < parse_iso(point["at"])
+    for kind, value in (("xid", str(commit["xid"])), ("lsn", commit["lsn"])):
+        wanted = {"kind": kind, "value": value}
+        resolved = store.good(store.stage.module("postgresql_target_info", **store.shared(), target=wanted))
+        assert (resolved["at"], resolved["plan"]["last_commit"]) == (commit["at"], commit)
+    target = store.window(wal_target=wanted)["target"]
+    assert (target["time"], target["reachable"]) == (commit["at"], True)
+    assert target["datastores"]["postgresql"]["skew_seconds"] == 0.0
+    logical = store.stage.module("postgresql_target_info", **store.shared(), target=wanted, method="logical")
+    assert logical["error"]["code"] == "PRC-559"
+
+
 def test_a_target_behind_the_wal_is_refused_in_the_words_of_the_restore(
     made: tuple[TimedStore, dict[str, Any], float],
 ) -> None:
@@ -144,4 +161,4 @@ def test_in_a_gap_both_sides_are_named(tmp_path: Path, made: tuple[TimedStore, d
     assert [one["reachable"] for one in found["points"]] == [False]
     shutil.rmtree(store.path / FOLDER)
     refused = store.stage.module("recovery_window_info", **store.shared(), environment="test", point_name=NAME)
-    assert refused["error"]["code"] == "PRC-851"
+    assert refused["error"]["code"] == "PRC-856"

@@ -143,6 +143,7 @@ def test_for_a_target_comes_what_each_datastore_reaches_it_with(stage: Stage) ->
     beyond, further = "20991121T051700Z", "20991122T051700Z"
     for one in (SECOND, beyond, further):
         stage.make(one)
+    stage.name("before-release-8", target)
     stage.ship()
     stage.await_shipped()
     result = stage.fetch(not_after=target)
@@ -154,6 +155,17 @@ def test_for_a_target_comes_what_each_datastore_reaches_it_with(stage: Stage) ->
     assert further in tops and not tops & {FIRST, SECOND, beyond, "aof", "restore_points"}
     bases = [f"{one[:8]}-{one[9:15]}F/" for one in (FIRST, SECOND, beyond)]
     assert not [path for path in left if any(base in path for base in bases)]
+    # So it does where the target is a name: its record comes first, and says which set is needed.
+    named = {"scenario": "point_in_time", "recovery_point_name": "before-release-8"}
+    looked = stage.assess("recovered", "--check", **named)
+    assert looked.returncode == 2 and "would fetch the restore points" in looked.stdout, looked.stdout
+    assert not (stage.folder / "recovered").exists()
+    done = stage.assess("recovered", **named)
+    assert done.returncode == 0, done.stdout
+    journal = next((stage.folder / "recovered-state").glob("*-point_in_time/journal.jsonl")).read_text()
+    begun = json.loads(journal.splitlines()[0])
+    assert (begun["target_time"], begun["point_name"]) == (target, "before-release-8")
+    assert begun["backup_set"] == begun["second_copy"]["backup_set"] == FIRST
     refused = stage.fetch("third", not_after="2026-01-01T00:00:00Z")
     assert refused["error"]["code"] == "PRC-392" and "after 2026-01-01T00:00:00" in refused["error"]["found"]
 

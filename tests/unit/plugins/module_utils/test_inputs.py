@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_forms as forms
 from ansible_collections.platform3.recovery.plugins.module_utils import _input_names as names
 from ansible_collections.platform3.recovery.plugins.module_utils import _inputs as inputs
 from hypothesis import given
@@ -90,6 +91,24 @@ def test_an_instant_without_offset_or_sense_is_refused(value: str) -> None:
     assert "incident_at" in refused(incident_at=value)
 
 
+def test_a_place_in_the_wal_comes_out_as_the_server_writes_it() -> None:
+    found = normal(recovery_target_lsn=" 16/b374d848 ", recovery_target_xid=771)
+    assert (found["recovery_target_lsn"], found["recovery_target_xid"]) == ("16/B374D848", "771")
+    assert inputs.wal_target(normal(recovery_target_lsn="0/A")) == {"kind": "lsn", "value": "0/A"}
+    assert inputs.wal_target(normal(recovery_target_xid="12884901965")) == {"kind": "xid", "value": "12884901965"}
+    assert inputs.wal_target(normal(recovery_target_time="2026-11-23T05:00:00Z")) == {}
+
+
+@pytest.mark.parametrize("value", ["16B374D848", "16/", "/1", "0x16/1", "1_6/1", "123456789/0", "16/ 1", 16])
+def test_a_malformed_position_is_refused(value: Any) -> None:
+    assert "16/B374D848" in refused(recovery_target_lsn=value)
+
+
+@pytest.mark.parametrize("value", ["-4", "2", 0, "0x10", "1e3", "7 8", str(5 << 32), True, "9" * 20])
+def test_a_malformed_transaction_id_is_refused(value: Any) -> None:
+    assert "a number from 3 on" in refused(recovery_target_xid=value)
+
+
 def test_what_is_missing_is_said() -> None:
     assert "no offset" in refused(recovery_target_time="2026-11-23T05:17:00")
 
@@ -166,7 +185,7 @@ def test_inventory_variables_with_our_prefixes_must_be_known_others_are_not_ours
 @given(st.sampled_from(sorted(inputs.INPUTS)), st.integers(0, 30))
 def test_one_letter_left_out_finds_the_name_again(name: str, at: int) -> None:
     wrong = name[: at % len(name)] + name[at % len(name) + 1 :]
-    assert inputs.nearest(wrong, inputs.INPUTS) == name
+    assert forms.nearest(wrong, inputs.INPUTS) == name
 
 
 # --- groups and options ----------------------------------------------------------------------------------------------
@@ -256,6 +275,11 @@ def test_a_full_recovery_of_some_components_names_the_partial_one() -> None:
         ("point_in_time", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
         ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-109"),
         ("full", {"recovery_point_name": "before_release"}, "PRC-109"),
+        ("partial", {"recovery_target_lsn": "0/5000118", "recovery_components": "postgresql"}, "PRC-109"),
+        ("point_in_time", {"recovery_target_xid": "771", "recovery_target_lsn": "0/5000118"}, "PRC-109"),
+        ("recovery_window", {"recovery_target_xid": "771", "recovery_point_name": "x"}, "PRC-109"),
+        ("restore_point", {"recovery_target_xid": "771", "recovery_point_name": "x"}, "PRC-118"),
+        ("recovery_window", {"recovery_target_lsn": "0/5000118", "recovery_components": "redis,influxdb"}, "PRC-121"),
         ("restore_point", {}, "PRC-117"),
         ("restore_point", {"recovery_target_time": "2026-11-23T05:00:00Z", "recovery_point_name": "x"}, "PRC-118"),
         (
@@ -282,6 +306,9 @@ def test_what_does_not_go_together(scenario: str, given_inputs: dict[str, str], 
         ("point_in_time", {"recovery_id": "x"}),
         ("partial", {"recovery_id": "x"}),
         ("point_in_time", {"recovery_point_name": "before_release"}),
+        ("point_in_time", {"recovery_target_lsn": "0/5000118"}),
+        ("point_in_time", {"recovery_target_xid": "771"}),
+        ("recovery_window", {"recovery_target_xid": "771"}),
         ("recovery_window", {}),
         ("recovery_window", {"recovery_target_time": "2026-11-23T05:00:00Z"}),
         ("recovery_window", {"recovery_point_name": "before_release"}),
@@ -294,15 +321,23 @@ def test_what_goes_together(scenario: str, given_inputs: dict[str, str]) -> None
     assert inputs.scenario_problems(scenario, normal(**given_inputs)) == []
 
 
+def test_a_place_in_the_wal_without_postgresql_says_who_cannot_share_it() -> None:
+    given = normal(recovery_target_xid="771", recovery_components="redis,influxdb")
+    problems = inputs.scenario_problems("point_in_time", given)
+    assert codes(problems) == ["PRC-108", "PRC-121"]
+    assert "redis and influxdb cannot be brought to it" in problems[1].found
+    assert "recovery_target_time" in problems[1].next_step
+
+
 @pytest.mark.parametrize("value", [1, "600", 86400])
 def test_a_window_is_seconds(value: Any) -> None:
-    assert inputs.window(value) == int(value)
+    assert forms.window(value) == int(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 86401, "1.5", "ten", True])
 def test_a_window_of_nothing_or_more_than_a_day_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="1 to 86400"):
-        inputs.window(value)
+        forms.window(value)
 
 
 def test_a_time_to_search_around_needs_its_offset() -> None:
@@ -328,7 +363,7 @@ def test_several_problems_are_all_said_at_once() -> None:
 
 def test_a_new_id_is_its_second_and_its_scenario() -> None:
     assert inputs.new_recovery_id("full", 1795411020.9) == "20261123T051700Z-full"
-    assert inputs.identifier(inputs.new_recovery_id("point_in_time", 1795411020.0))
+    assert forms.identifier(inputs.new_recovery_id("point_in_time", 1795411020.0))
 
 
 # --- backups ---------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_a_wrong_form_is_refused(given: dict[str, str], code: str) -> None:
 def test_parts_are_chosen_for_a_partial_recovery_only(scenario: str, name: str) -> None:
     values = {"postgresql_tables_source": SANDBOX, "postgresql_tables_mode": "swap", "redis_key_mode": "merge"}
     found = dict(problems(scenario, **{name: values.get(name, "1")}))
-    assert name in found["PRC-121"]
+    assert name in found["PRC-122"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_parts_are_chosen_for_a_partial_recovery_only(scenario: str, name: str) 
 )
 def test_a_choice_belongs_to_its_datastore_and_says_which_before_how(given: dict[str, Any], words: str) -> None:
     [(code, found)] = problems(**given)
-    assert code == "PRC-121" and words in found
+    assert code == "PRC-122" and words in found
 
 
 def test_a_recovery_that_goes_on_need_not_choose_again() -> None:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.platform3.recovery.plugins.module_utils._inputs import instant
+from ansible_collections.platform3.recovery.plugins.module_utils._input_forms import instant
 from ansible_collections.platform3.recovery.plugins.module_utils._moments import moments_of, whole_milliseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.plugins.modules.set_stage import run
 
 DROPPED: dict[str, Any] = {
     "at": "2026-11-23T14:30:05.788537Z",
@@ -65,7 +69,8 @@ def test_what_is_no_instant_in_utc_is_no_target(wrong: str) -> None:
 
 
 def test_all_are_in_one_list_by_time_with_their_targets() -> None:
-    found = moments_of({"postgresql": result(DROPPED, gaps=[]), "redis": result(FLUSHED), "influxdb": result(GONE)})
+    stores = {"postgresql": result(DROPPED, gaps=[]), "redis": result(FLUSHED), "influxdb": result(GONE)}
+    found = moments_of({**stores, "recovery": result()})
     assert [(one["component"], one["target"]) for one in found["events"]] == [
         ("influxdb", "2026-11-23T14:29:00.123Z"),
         ("redis", "2026-11-23T14:30:04.000Z"),
@@ -85,7 +90,8 @@ def test_all_are_in_one_list_by_time_with_their_targets() -> None:
 
 def test_what_cannot_be_reached_has_no_target() -> None:
     left = {**DROPPED, "before": None, "abandoned_timeline": 3}
-    found = moments_of({"postgresql": result(left, gaps=[]), "redis": result(), "influxdb": result()})
+    empty = {name: result() for name in ("redis", "influxdb", "recovery")}
+    found = moments_of({"postgresql": result(left, gaps=[]), **empty})
     assert found["events"][0]["target"] is None
     assert found["table"][1].endswith("(on timeline 3, which an earlier recovery left)        -")
 
@@ -97,6 +103,7 @@ def test_gaps_warnings_and_failures_are_said() -> None:
             "postgresql": result(gaps=[gap]),
             "redis": {"skipped": True, "skip_reason": "Conditional result was False"},
             "influxdb": {"msg": "[PRC-766] Could not search.", "error": {}},
+            "recovery": result(),
         }
     )
     assert found["notes"] == [
@@ -105,4 +112,43 @@ def test_gaps_warnings_and_failures_are_said() -> None:
     ]
     assert found["problems"] == ["influxdb was not searched: [PRC-766] Could not search."]
     assert found["table"] == ["nothing was found that took data away", *found["notes"], *found["problems"]]
-    assert len(moments_of({})["problems"]) == 3
+    assert len(moments_of({})["problems"]) == 4
+
+
+def journal(scenario: str, *runs: tuple[int, int, str | None]) -> str:
+    """A journal whose runs began and ended in minutes after 14:00; "" ends a line in the middle."""
+    lines = []
+    for epoch, (began, ended, outcome) in enumerate(runs, 1):
+        start = {"event": "run_started", "epoch": epoch, "scenario": scenario, "holder": "jane@here"}
+        lines.append(json.dumps({**start, "at": f"2026-11-23T14:{began:02}:00.000Z"}))
+        end = {"event": "run_finished", "epoch": epoch, "outcome": outcome, "at": f"2026-11-23T14:{ended:02}:00.000Z"}
+        lines += [json.dumps(end)] if outcome else ['{"event": "step_sta']
+    return "\n".join(lines)
+
+
+def test_what_was_done_around_the_time_is_listed_without_a_target(tmp_path: Path) -> None:
+    journals = {
+        "r-1": journal("point_in_time", (0, 5, "failed"), (20, 0, None), (40, 45, "success")),
+        "r-2": journal("rollback", (29, 31, "success")),
+        "backup-1": journal("expire_backups", (30, 31, "success")),
+        "backup-2": journal("backup", (30, 31, "success")),
+        "r-3": journal("full", (50, 55, "success")),
+    }
+    for name, text in journals.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "journal.jsonl").write_text(text)
+    given = {"state_path": str(tmp_path), "around": "2026-11-23T15:30:00+01:00", "window_seconds": 60}
+    done = run("recovery_operations_info", given)
+    # The second run of r-1 was killed: until the third it may have been at work.
+    assert [(one["id"], one["at"][14:16], one["outcome"]) for one in done["events"]] == [
+        ("r-1", "20", None),
+        ("r-2", "29", "success"),
+        ("backup-1", "30", "success"),
+    ]
+    assert done["searched"] == [{"journals": 5}]
+    stores = {name: result() for name in ("postgresql", "redis", "influxdb")}
+    found = moments_of({**stores, "recovery": done})
+    assert [one["target"] for one in found["events"]] == [None] * 3 and found["problems"] == []
+    assert "recovery   rollback r-2 by jane@here, success at 2026-11-23T14:31:00.000Z" in found["table"][2]
+    assert "point in time r-1 by jane@here, no end recorded" in found["table"][1]
+    assert run("recovery_operations_info", {**given, "around": "2026-11-23T15:30:00"})["error"]["code"] == "PRC-102"

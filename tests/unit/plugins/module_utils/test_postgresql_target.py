@@ -362,6 +362,24 @@ def test_a_name_that_was_given_twice_is_ambiguous() -> None:
     assert plan.stop.lsn == third.lsn
 
 
+def test_of_an_unknown_transaction_the_reach_and_the_nearest_are_named() -> None:
+    world = world_of([])
+    world.xid = 700
+    lower = world.commit(SECOND)
+    world.xid = 900
+    higher = world.commit(SECOND)
+    last = world.commit(SECOND)
+    with pytest.raises(RecoveryError) as refused:
+        world.ways().plan(parse_target({"kind": "xid", "value": "800"}))
+    assert refused.value.code == "PRC-555"
+    earliest = show_time(reached_at(world.backups[0]))
+    assert f"which reaches from {earliest} " in refused.value.found
+    assert f" to {show_time(last.at or 0)} " in refused.value.found
+    near = refused.value.found.partition("; the nearest that ended are ")[2]
+    told = [f"{show_time(one.at or 0)} (LSN {format_lsn(one.lsn)}, transaction {one.xid})" for one in (lower, higher)]
+    assert near == " and ".join(told)
+
+
 def test_a_damaged_base_backup_is_not_built_on() -> None:
     world = world_of([("commit", SECOND)])
     world.backup()

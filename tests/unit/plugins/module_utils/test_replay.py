@@ -94,6 +94,15 @@ def test_the_plan_shows_what_is_to_be_replayed() -> None:
     assert [line for line in lines if line.startswith("WAL to replay: up to 128 MiB, about 2 s at 67 MB/s")]
 
 
+def test_the_plan_names_the_point_in_time_and_what_it_was_resolved_from() -> None:
+    objectives = {"rto": {"complete_system": {"target_seconds": 900}}}
+    inputs: dict[str, Any] = {"recovery_id": "r", "target_time": "2026-11-23T05:00:00.123456Z"}
+    assert "To 2026-11-23T05:00:00.123456Z" in plan_lines({}, {"id": "s"}, objectives, inputs, 0.0)
+    inputs["wal_target"] = {"kind": "lsn", "value": "0/5000118"}
+    line = "To 2026-11-23T05:00:00.123456Z, the instant of LSN 0/5000118: PostgreSQL ends exactly there"
+    assert line in plan_lines({}, {"id": "s"}, objectives, inputs, 0.0)
+
+
 def test_the_plan_of_a_partial_recovery_says_what_stops_and_what_is_left() -> None:
     objectives = {"rto": {name: {"target_seconds": 60} for name in ("complete_system", "postgresql")}}
     inputs = {"recovery_id": "r", "components": ["redis"], "stopped": ["heartbeat"]}

@@ -254,7 +254,8 @@ def test_a_point_in_time_loses_what_it_falls_short_of_its_target_and_customers_w
     whole = build(samples.full())
     point = whole["rpo"]["trading_transactions"]["recovery_point"]
     target = to_iso(parse_iso(point) + 0.25)
-    report = build(samples.full(), target_time=target)
+    report = build(samples.full(), target_time=target, wal_target={"kind": "xid", "value": "771"})
+    assert report["evidence"]["point_in_time"]["asked_as"] == "transaction 771"
     assert report["rpo"]["trading_transactions"]["seconds"] == 0.25
     assert report["downtime_seconds"] == whole["downtime_seconds"] and report["incident_at"] == whole["incident_at"]
     assert "the instant asked for" in page(report) and "the instant asked for" not in page(whole)

@@ -202,6 +202,19 @@ def test_a_recovery_goes_on_only_as_what_it_was_begun_as(
         assert again["run"] == 2 and again["details"]["target_time"] == TARGET
 
 
+@pytest.mark.parametrize(("told", "refused"), [({}, False), ({"value": "771"}, False), ({"value": "772"}, True)])
+def test_a_recovery_to_a_transaction_goes_on_to_the_same(place: Place, told: dict[str, str], refused: bool) -> None:
+    first = {"target_time": TARGET, "wal_target": {"kind": "xid", "value": "771"}}
+    place.step(place.run(recovery_id="r-1", scenario="point_in_time", details=first), "restore")
+    details = {"target_time": TARGET if told else "", "wal_target": {"kind": "xid", **told} if told else {}}
+    again = place.run(recovery_id="r-1", scenario="point_in_time", details=details, goal_told=bool(told))
+    if refused:
+        assert again["error"]["code"] == "PRC-311"
+        assert f"to {TARGET} of transaction 772: it was begun" in again["msg"] and "transaction 771" in again["msg"]
+    else:
+        assert again["details"] == {**first, "scenario": "point_in_time"}
+
+
 @pytest.mark.parametrize(
     ("components", "told", "code"),
     [(["redis"], True, None), (["postgresql"], True, "PRC-311"), (["postgresql", "redis", "influxdb"], False, None)],

@@ -175,6 +175,22 @@ def test_a_named_point_is_resolved_listed_and_asked_by_its_name(store: Store, wa
     assert refused["error"]["code"] == "PRC-851" and "good (2026-11-22 12:00:00Z), late" in refused["error"]["found"]
 
 
+def test_a_transaction_is_resolved_by_postgresql_and_the_others_are_asked_for_its_instant(
+    store: Store, wal: Looked, log: None
+) -> None:
+    could(wal, BETWEEN)
+    asked = {"wal_target": {"kind": "xid", "value": "771"}}
+    result = ask(store, **asked)
+    target = result["window"]["target"]
+    assert (target["time"], target["wal_target"], target["backup_set"]) == (BETWEEN, asked["wal_target"], SECOND)
+    assert target["reachable"] and target["datastores"]["influxdb"]["backup_set"] == THIRD
+    assert any(f"== TARGET {BETWEEN} (transaction 771) " in line for line in result["table"])
+    assert Asked("", wal=asked["wal_target"]).of_postgresql() == asked["wal_target"]
+    wal.answer = _recovery_window_look.refusal(RecoveryError("PRC-555", "a", "no transaction 771 ended", "b", "c"))
+    assert ask(store, **asked)["error"] == wal.answer["error"]
+    assert ask(store, wal_target={"kind": "lsn", "value": "16"})["error"]["code"] == "PRC-550"
+
+
 def test_without_a_log_snapshots_stand_in_and_say_how_far_off_they_are(store: Store, wal: Looked) -> None:
     could(wal, BETWEEN)
     found = ask(store, target_time=BETWEEN)["window"]
@@ -203,6 +219,8 @@ def test_the_set_is_the_one_that_a_recovery_would_choose(store: Store) -> None:
 def test_a_store_without_sets_reaches_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     (tmp_path / "state").mkdir()
+    nowhere = ask(store, wal_target={"kind": "lsn", "value": "0/5000118"})["error"]
+    assert nowhere["code"] == "PRC-551" and "give the instant as recovery_target_time" in nowhere["next_step"]
     result = ask(store, target_time=BETWEEN)
     found = result["window"]
     assert found["shared"] == {"stretches": [], "gaps": []} and not found["target"]["reachable"]

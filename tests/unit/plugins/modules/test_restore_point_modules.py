@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.platform3.recovery.plugins.module_utils import _inputs as inputs
+from ansible_collections.platform3.recovery.plugins.module_utils import _input_forms as forms
 from ansible_collections.platform3.recovery.plugins.module_utils import _restore_points, _signing
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import parse_target
@@ -84,7 +84,7 @@ def test_of_two_at_once_the_file_system_takes_one(store: Store) -> None:
 
 
 def test_an_unknown_name_lists_the_nearest_three_with_their_times(store: Store) -> None:
-    assert "and no other" in refusal(ask(store))[1]
+    assert refusal(ask(store)) == ("PRC-856", "the store holds no restore point")
     for number, name in enumerate(("before-release-6", "monthly", "before_release-8", "after-release-7")):
         put(store, name, at=f"2026-11-2{number}T05:17:00Z")
     code, found = refusal(ask(store, "Before-Release"))
@@ -119,7 +119,7 @@ def test_what_was_changed_or_signed_by_another_is_refused(store: Store) -> None:
 
 @given(st.from_regex(_restore_points.NAME, fullmatch=True))
 def test_the_second_copy_takes_the_file_of_every_name(name: str) -> None:
-    assert inputs.recovery_point_name(name) == name
+    assert forms.recovery_point_name(name) == name
     assert _SAFE.fullmatch(f"{_restore_points.FOLDER}/{name}{_restore_points.SUFFIX}")
     assert parse_target({"kind": "name", "value": name}).value == name
 
@@ -128,7 +128,7 @@ def test_the_second_copy_takes_the_file_of_every_name(name: str) -> None:
 def test_what_is_no_name_reaches_no_file(store: Store, name: str) -> None:
     assert refusal(put(store, name))[0] == "PRC-855"
     assert refusal(ask(store, name, expected="free"))[0] == "PRC-855"
-    assert refusal(ask(store, name))[0] == "PRC-851"
+    assert refusal(ask(store, name))[0] == "PRC-856"
     assert not (store.path / "restore_points").exists()
 
 
