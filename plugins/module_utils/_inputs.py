@@ -47,6 +47,9 @@ APART = (
     "find_moment",
     "restore_point",
     "recovery_window",
+    "sandbox",
+    "sandbox_look",
+    "sandbox_drop",
 )
 PLAYBOOKS = {name: f"{name}_recovery.yml" for name in ("full", "partial", "point_in_time")}
 PLAYBOOKS |= {"drill": "drill.yml", "backup": "backup.yml"}
@@ -154,6 +157,22 @@ def window(value: object) -> int:
     return int(shown)
 
 
+def into(value: object) -> str:
+    """Where else than into the platform a point is restored: `sandbox`."""
+    place = str(value).strip().lower()
+    if place != "sandbox":
+        raise ValueError(f"must be sandbox{nearest_clause(place, ['sandbox'])}")
+    return place
+
+
+def port(value: object) -> int:
+    """The number of a TCP port."""
+    shown = str(value).strip()
+    if isinstance(value, bool) or not shown.isdecimal() or not 1 <= int(shown) <= 65535:
+        raise ValueError("must be a port from 1 to 65535")
+    return int(shown)
+
+
 @dataclass(frozen=True)
 class Input:
     """A variable an operator may give: its normaliser, and what it is where it is not given."""
@@ -173,6 +192,10 @@ INPUTS: dict[str, Input] = {
     "recovery_components": Input(components),
     "recovery_target_time": Input(instant),
     "recovery_point_name": Input(recovery_point_name),
+    "recovery_into": Input(into),
+    "recovery_sandbox_postgresql_port": Input(port, 15432),
+    "recovery_sandbox_redis_port": Input(port, 16379),
+    "recovery_sandbox_influxdb_port": Input(port, 18086),
     "recovery_around": Input(instant),
     "recovery_window_seconds": Input(window, 600),
     "recovery_moments_file": Input(text),
@@ -360,7 +383,7 @@ def replace_running_problems(environment: str, value: object) -> list[Problem]:
 def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     """What does not go together: inputs of another scenario, two targets at once, a missing id."""
     problems = []
-    if scenario in ("full", "point_in_time") and inputs.get("recovery_components"):
+    if scenario in ("full", "point_in_time", "sandbox") and inputs.get("recovery_components"):
         listed = ",".join(inputs["recovery_components"])
         kind = scenario.replace("_", "-")
         problems.append(
@@ -378,10 +401,10 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
-    if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
+    if scenario in ("point_in_time", "sandbox") and not (targets or inputs.get("recovery_id")):
         way = "give -e recovery_target_time=2026-11-23T05:17:00+01:00, or -e recovery_point_name=..."
         problems.append(Problem("PRC-109", "no point in time is given", way))
-    if scenario in ("point_in_time", "recovery_window") and len(targets) > 1:
+    if scenario in ("point_in_time", "recovery_window", "sandbox") and len(targets) > 1:
         # A name stands for an instant of its own.
         found = f"{' and '.join(targets)} are given, and each is a point in time"
         problems.append(Problem("PRC-109", found, "give one of them"))
