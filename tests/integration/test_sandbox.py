@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def into_sandbox(target: str) -> list[str]:
     return ["point_in_time_recovery.yml", "-e", "recovery_into=sandbox", "-e", f"recovery_target_time={target}"]
 
 
+@pytest.fixture
+def as_found() -> Iterator[None]:
+    """Nothing of a sandbox is left in the lab, also where the test fails."""
+    yield
+    query("DROP TABLE IF EXISTS sandbox_mark")
+    if STATE.exists() or left_of_the_sandbox():
+        playbook(LAB_INVENTORY, "playbooks/sandbox_drop.yml")
+
+
+@pytest.mark.usefixtures("as_found")
 def test_a_point_is_looked_at_beside_the_platform_and_dropped() -> None:
     if not any(json.loads((one / "backup_manifest.json").read_text())["parent"] is None for one in complete_sets()):
         assert playbook(LAB_INVENTORY, "backup.yml").status == 0
