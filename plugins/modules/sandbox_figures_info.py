@@ -112,7 +112,8 @@ def of_postgresql(given: dict[str, Any]) -> list[dict[str, Any]]:
         parts = []
         for one in session.rows(TABLES):
             column = columns.get(one["what"])
-            newest = iso_sql(f"max({identifier(column)})") if column in (one["columns"] or ()) else "NULL"
+            known = column is not None and column in (one["columns"] or ())
+            newest = iso_sql(f"max({identifier(str(column))})") if known else "NULL"
             parts.append(
                 f"SELECT {literal(one['what'])} AS what, count(*) AS count, {newest} AS newest FROM {one['name']}"
             )
