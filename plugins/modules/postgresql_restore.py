@@ -228,6 +228,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader imp
 
 # All wait for PostgreSQL, which has the most to copy and replay: it goes before what is restored beside it.
 CPU_SHARES = 4096
+# Beside a platform that lives, that goes first.
+ASIDE_CPU_SHARES = 256
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -356,7 +358,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     set_mount = [f"{given['set_path']}:/set:ro"] if given["method"] == "logical" else []
     worker = VolumeWorker(
         "postgresql", volume, given["image"], given["environment_id"], fence, [*mounts, *set_mount],
-        cpu_shares=CPU_SHARES,
+        cpu_shares=CPU_SHARES if given["archiving"] else ASIDE_CPU_SHARES,
     )  # fmt: skip
     with worker:
         clock.lap("prepare")
