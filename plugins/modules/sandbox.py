@@ -153,7 +153,7 @@ def require_room(place: Place) -> None:
                 f"make the sandbox of {place.component}",
                 f"its port {place.port} cannot be had ({error.strerror})",
                 "nothing was changed",
-                f"name a free one: -e sandbox_{place.component}_port=...",
+                f"name a free one: -e recovery_sandbox_{place.component}_port=...",
             ) from None
 
 

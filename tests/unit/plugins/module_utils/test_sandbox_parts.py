@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -17,6 +20,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._input_names im
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import normalise, scenario_problems
 from ansible_collections.platform3.recovery.plugins.module_utils._sandbox import Place, compare, sandbox_file
 from ansible_collections.platform3.recovery.plugins.module_utils._sandbox_inputs import sandbox_problems
+from ansible_collections.platform3.recovery.plugins.modules import sandbox
 
 ROOT = Path(__file__).parents[4]
 LABELS = {"platform3.recovery.environment": "lab-1-sandbox", "platform3.recovery.sandbox": "influxdb"}
@@ -83,6 +87,38 @@ def test_a_service_without_the_platforms_port_is_refused() -> None:
     elsewhere = Place("influxdb", "influxdb", "p3-sandbox", "lab-1", "lab-1-sandbox", published=8087, port=18086)
     with pytest.raises(RecoveryError, match="PRC-432.*no port 8087"):
         sandbox_file(CONFIG, elsewhere)
+
+
+def test_a_port_that_is_taken_is_refused_by_the_name_of_its_input() -> None:
+    with mock.patch.object(sandbox, "docker", return_value=mock.Mock(stdout="")), socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        place = replace(PLACE, port=other.getsockname()[1])
+        with pytest.raises(RecoveryError, match="(?s)PRC-431.*recovery_sandbox_influxdb_port") as refused:
+            sandbox.require_room(place)
+        assert str(place.port) in refused.value.found and refused.value.data == "nothing was changed"
+        other.close()
+        sandbox.require_room(place)
+
+
+def test_a_sandbox_that_is_there_is_refused_and_dropped_by_its_labels_alone() -> None:
+    asked: list[list[str]] = []
+
+    def docker(arguments: list[str]) -> mock.Mock:
+        asked.append(arguments)
+        return mock.Mock(stdout="left\n" if arguments[:2] == ["volume", "ls"] else "")
+
+    with mock.patch.object(sandbox, "docker", docker):
+        with pytest.raises(RecoveryError, match="PRC-430.*volume left"):
+            sandbox.require_room(PLACE)
+        assert {tuple(one[:2]) for one in asked} == {("ps", "--all"), ("volume", "ls"), ("network", "ls")}
+        asked.clear()
+        module = mock.Mock(check_mode=False, params={"path": "/nowhere"})
+        assert sandbox.absent(module, PLACE) == {"changed": True, "removed": ["volume left"]}
+    assert [one for one in asked if "--format" not in one] == [["volume", "rm", "left"]]
+    listings = [one for one in asked if "--format" in one]
+    assert len(listings) == 4
+    assert all("label=platform3.recovery.environment=lab-1-sandbox" in one for one in listings)
 
 
 def test_what_is_only_on_one_side_is_compared_too() -> None:
