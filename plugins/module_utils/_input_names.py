@@ -57,6 +57,7 @@ SANDBOX_OWN = frozenset(
         "postgresql_host",
         "postgresql_port",
         "postgresql_receiver_service",
+        "postgresql_write_probe",
         "redis_compose",
         "redis_environment_id",
         "redis_host",

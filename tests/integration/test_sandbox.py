@@ -120,6 +120,8 @@ def test_a_point_is_looked_at_beside_the_platform_and_dropped() -> None:
     rows = {one["what"]: one for part in found["compared"].values() for one in part}
     assert (rows["sandbox_mark"]["running"], rows["sandbox_mark"]["sandbox"]) == (None, 3)
     assert 0 < rows["orders"]["sandbox"] < rows["orders"]["running"]
+    # Not even the proof that it takes writes is left there.
+    assert rows["audit_log"]["newest_sandbox"] <= target
     assert rows["orders"]["newest_sandbox"] <= target < rows["orders"]["newest_running"]
     assert rows["keys in db0"]["sandbox"] > 0
     assert 0 < rows["points in market-data"]["sandbox"] < rows["points in market-data"]["running"]
