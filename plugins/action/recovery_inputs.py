@@ -21,6 +21,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import Problem
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs_parts import parts_of
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import check_objectives
+from ansible_collections.platform3.recovery.plugins.module_utils._sandbox_inputs import sandbox_problems
 
 ROLES = Path(os.path.abspath(__file__)).parents[2] / "roles"
 # A process that is older than this did something else before, such as another playbook of the same command.
@@ -53,6 +54,7 @@ class ActionModule(ActionBase):
             problems += _inputs.confirm_problems(environment, inputs["recovery_confirm"])
         problems += _inputs.replace_running_problems(environment, inputs["recovery_replace_running"])
         problems += _inputs.scenario_problems(scenario, inputs)
+        problems += sandbox_problems(scenario, inputs, load_extra_vars(self._loader))
         problems += self._objective_problems(variables)
         if problems:
             text = _inputs.message(problems, scenario)

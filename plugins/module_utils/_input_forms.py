@@ -126,6 +126,22 @@ def window(value: object) -> int:
     return int(shown)
 
 
+def into(value: object) -> str:
+    """Where else than into the platform a point is restored: `sandbox`."""
+    place = str(value).strip().lower()
+    if place != "sandbox":
+        raise ValueError(f"must be sandbox{nearest_clause(place, ['sandbox'])}")
+    return place
+
+
+def port(value: object) -> int:
+    """The number of a TCP port."""
+    shown = str(value).strip()
+    if isinstance(value, bool) or not shown.isdecimal() or not 1 <= int(shown) <= 65535:
+        raise ValueError("must be a port from 1 to 65535")
+    return int(shown)
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like this one, None where none is."""
     # The usual shared beginning would make everything alike: 0.6 of the rest decides too.

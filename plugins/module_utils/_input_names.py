@@ -43,7 +43,33 @@ INTERNAL = frozenset(
         "recovery_phase",
         "recovery_outcome",
         "recovery_quarantine_state",
+        "recovery_sandbox_entry",
         "backup_set",
+    )
+)
+
+# What a sandbox has in place of the platform's. Given as an extra variable it would stand above that, and the restore
+# would go into the running platform.
+SANDBOX_OWN = frozenset(
+    (
+        "recovery_state_path",
+        "postgresql_archiving",
+        "postgresql_compose",
+        "postgresql_container",
+        "postgresql_environment_id",
+        "postgresql_host",
+        "postgresql_port",
+        "postgresql_receiver_service",
+        "postgresql_write_probe",
+        "redis_compose",
+        "redis_environment_id",
+        "redis_host",
+        "redis_port",
+        "redis_shipper_service",
+        "influxdb_compose",
+        "influxdb_environment_id",
+        "influxdb_port",
+        "influxdb_url",
     )
 )
 

@@ -52,6 +52,9 @@ APART = (
     "find_moment",
     "restore_point",
     "recovery_window",
+    "sandbox",
+    "sandbox_look",
+    "sandbox_drop",
 )
 PLAYBOOKS = {name: f"{name}_recovery.yml" for name in ("full", "partial", "point_in_time")}
 PLAYBOOKS |= {"drill": "drill.yml", "backup": "backup.yml"}
@@ -88,6 +91,10 @@ INPUTS: dict[str, Input] = {
     "recovery_components": Input(forms.components),
     "recovery_target_time": Input(forms.instant),
     "recovery_point_name": Input(forms.recovery_point_name),
+    "recovery_into": Input(forms.into),
+    "recovery_sandbox_postgresql_port": Input(forms.port, 15432),
+    "recovery_sandbox_redis_port": Input(forms.port, 16379),
+    "recovery_sandbox_influxdb_port": Input(forms.port, 18086),
     "postgresql_tables": Input(names),
     "postgresql_tables_mode": Input(table_mode),
     "postgresql_tables_source": Input(server),
@@ -275,7 +282,7 @@ def replace_running_problems(environment: str, value: object) -> list[Problem]:
 def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]:
     """What does not go together: inputs of another scenario, two targets at once, a missing id."""
     problems = []
-    if scenario in ("full", "point_in_time") and inputs.get("recovery_components"):
+    if scenario in ("full", "point_in_time", "sandbox") and inputs.get("recovery_components"):
         listed = ",".join(inputs["recovery_components"])
         kind = scenario.replace("_", "-")
         problems.append(
@@ -293,10 +300,10 @@ def scenario_problems(scenario: str, inputs: Mapping[str, Any]) -> list[Problem]
         way = "leave it out, or run point_in_time_recovery.yml"
         found = f"{' and '.join(targets)} is given, and this brings back the newest point"
         problems.append(Problem("PRC-109", found, way))
-    if scenario == "point_in_time" and not (targets or inputs.get("recovery_id")):
+    if scenario in ("point_in_time", "sandbox") and not (targets or inputs.get("recovery_id")):
         way = f"give -e recovery_target_time=2026-11-23T05:17:00+01:00, or one of {', '.join(TARGETS[1:])}"
         problems.append(Problem("PRC-109", "no point in time is given", way))
-    if scenario in ("partial", "point_in_time", "recovery_window") and len(targets) > 1:
+    if scenario in ("partial", "point_in_time", "recovery_window", "sandbox") and len(targets) > 1:
         # A name, and a place in the WAL, stand for an instant of their own.
         found = f"{' and '.join(targets)} are given, and each is a point in time"
         problems.append(Problem("PRC-109", found, "give one of them"))

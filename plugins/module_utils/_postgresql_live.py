@@ -197,10 +197,15 @@ def await_end_again(session: Session, wanted: int) -> None:
 
 
 def require_archive_mode(session: Session, archiving: bool) -> None:
-    """RecoveryError PRC-519 where a server that must archive does not: the next recovery would miss its timeline."""
+    """RecoveryError PRC-519 where a server that must archive does not: the next recovery would miss its timeline.
+
+    Nor may one archive that must not: its timeline would lie among those of the platform that lives.
+    """
     found = session.row("SELECT current_setting('archive_mode') AS mode")["mode"]
     if archiving and found == "off":
         raise _not_promoted("archive_mode is off, so the new timeline would never reach the archive")
+    if not archiving and found != "off":
+        raise _not_promoted(f"archive_mode is {found}, and its timeline would lie in the archive of the platform")
 
 
 def _not_promoted(found: str) -> RecoveryError:

@@ -281,11 +281,15 @@ def restore_physical(
     processes: int,
     settings: Sequence[str],
     progress: Progress,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Base backup and all WAL into restore-<recovery_id>/, replayed and compared; returns the facts of it."""
+    """Base backup and all WAL into restore-<recovery_id>/, replayed and compared; returns the facts of it.
+
+    options: further ones of pgBackRest.
+    """
     folder = restore_folder(worker.fence.recovery_id)
     clock = Clock()
-    segment, target = restore_files(worker, stanza, found, processes, progress)
+    segment, target = restore_files(worker, stanza, found, processes, progress, options)
     clock.lap("copy")
     require_sound_end(worker, segment, target)
     with ScratchServer(worker, folder, ["wal_retrieve_retry_interval=200ms", *settings]) as server:

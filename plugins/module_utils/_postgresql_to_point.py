@@ -51,11 +51,20 @@ _STOPPED = r"recovery stopping (before|after|at) (commit|abort|WAL location|rest
 
 
 def restore_to_point(
-    worker: VolumeWorker, stanza: str, plan: PointPlan, processes: int, settings: Sequence[str], progress: Progress
+    worker: VolumeWorker,
+    stanza: str,
+    plan: PointPlan,
+    processes: int,
+    settings: Sequence[str],
+    progress: Progress,
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Base backup and WAL up to the point into restore-<recovery_id>/, paused there and compared; gives the facts."""
+    """Base backup and WAL up to the point into restore-<recovery_id>/, paused there and compared; gives the facts.
+
+    options: further ones of pgBackRest.
+    """
     clock = Clock()
-    restore_files(worker, stanza, plan.found, processes, progress, plan.recovery_options)
+    restore_files(worker, stanza, plan.found, processes, progress, [*plan.recovery_options, *options])
     clock.lap("copy")
     begin = parse_lsn(plan.found.backup.lsn_start)
     scratch = ["wal_retrieve_retry_interval=200ms", "lc_messages=C", *settings]

@@ -15,7 +15,8 @@ description:
     started, promoted and seen in the archive. The old data stays in quarantine inside the same volume.
   - Logically, the custom-format dump of the set is loaded into a new cluster beside, which becomes a new database for
     pgBackRest; what happened after the dump is lost.
-  - The epoch in the backup store's fence is raised first, so that no older server archives any more.
+  - The epoch in the backup store's fence is raised first, so that no older server archives any more; not where
+    O(archiving=false), which leaves the store and the running platform alone.
   - With O(target), replay ends there instead of at the end of the WAL. The server itself judges where that is, pauses,
     is compared, and after the exchange pauses at the same position once more before it is promoted. A target that
     cannot be reached is refused before anything is restored; M(platform3.recovery.postgresql_wal_info) says so
@@ -67,7 +68,8 @@ options:
     elements: str
     default: []
   archiving:
-    description: Whether the server must archive. Only a drill, which shares a read-only store, says no.
+    description: Whether the server must archive, or must not. Only a drill or a sandbox, which share the store of a
+      platform that lives, say no; then archiving is switched off in the restored data.
     type: bool
     default: true
   write_probe:
@@ -226,6 +228,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader imp
 
 # All wait for PostgreSQL, which has the most to copy and replay: it goes before what is restored beside it.
 CPU_SHARES = 4096
+# Beside a platform that lives, that goes first.
+ASIDE_CPU_SHARES = 256
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
@@ -304,15 +308,17 @@ def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
     stanza = content["pgbackrest"]["stanza"]
     clock = Clock()
     target = target_of(given)
+    # It stands in the data itself then, over what the configuration says, so that no start of it archives.
+    options = [] if given["archiving"] else ["--archive-mode=off"]
     view = look(worker.bash, stanza, content["pgbackrest"]["label"])
     if target is None:
         found = assess(view, content)
         clock.lap("look")
-        facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress)
+        facts = restore_physical(worker, stanza, found, content, given["processes"], settings, progress, options)
     else:
         plan = plan_point(view, content, given["sets"], target, worker.bash)
         clock.lap("look")
-        facts = restore_to_point(worker, stanza, plan, given["processes"], settings, progress)
+        facts = restore_to_point(worker, stanza, plan, given["processes"], settings, progress, options)
         found = plan.replayed_whole()
     facts["parts"] = {**clock.parts, **facts["parts"]}
     if given["archiving"]:
@@ -346,12 +352,13 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": True, "diff": diff, "recovery_point": plan["recovery_point"], "plan": plan}
 
     clock = Clock()
-    raise_epoch(given["backup_store_path"], fence.epoch)
+    if given["archiving"]:
+        raise_epoch(given["backup_store_path"], fence.epoch)
     volume = volume_of(given, compose)
     set_mount = [f"{given['set_path']}:/set:ro"] if given["method"] == "logical" else []
     worker = VolumeWorker(
         "postgresql", volume, given["image"], given["environment_id"], fence, [*mounts, *set_mount],
-        cpu_shares=CPU_SHARES,
+        cpu_shares=CPU_SHARES if given["archiving"] else ASIDE_CPU_SHARES,
     )  # fmt: skip
     with worker:
         clock.lap("prepare")

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # docker_objects.sh remove ID | remove-others ID: removes the containers, volumes and networks of the lab ID,
-# or of every other checkout's lab. Only what carries the label of a lab is ever looked at. What a lab labels as
+# its sandbox's too, or of every other checkout's lab. Only what carries the label of a lab is ever looked at. What a lab labels as
 # `elsewhere` stands for another machine: a loss of the platform leaves it, this does not.
 set -euo pipefail
 readonly action=$1 id=$2
 
 chosen() {
   while read -r object owner; do
+    owner=${owner%-sandbox}
     [[ $owner =~ ^lab-[0-9a-f]{12}$ ]] || continue
     case "$action" in
       remove) [ "$owner" != "$id" ] || echo "$object" ;;

@@ -132,3 +132,18 @@ def test_a_rollback_stops_at_its_own_first_failure(outcome: str | None) -> None:
     assert journal.blocked("resume", "app_services") is not None
     # Others that are put back at the same time end their work.
     assert (journal.blocked("quarantine", "postgresql") is None) == (outcome is None)
+
+
+def test_a_sandbox_isolates_nobody_and_is_restored_once_all_were_assessed() -> None:
+    journal = Journal()
+    journal.entries[0] |= {"scenario": "sandbox", "components": list(HOSTS[:3])}
+    journal.all("assess", *HOSTS[:3])
+    assert "recovery: assess" in (journal.blocked("restore", "redis") or "")
+    journal.step("assess", "recovery")
+    assert journal.blocked("restore", "redis") is None
+    # The others may still be at it.
+    journal.step("restore", "redis")
+    journal.step("restore", "postgresql", end=None)
+    assert journal.blocked("verify", "redis") is None
+    journal.step("verify", "redis")
+    assert "influxdb" in (journal.blocked("resume", "influxdb") or "")

@@ -5,6 +5,7 @@ import copy
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
@@ -13,6 +14,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
     figures_of,
     figures_query,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import require_archive_mode
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import complaint
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_scratch import initdb_options
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_stream import free_folder
@@ -188,6 +190,26 @@ def test_the_servers_state_is_compared(change: dict[str, Any], bad: list[str]) -
 def test_a_loaded_dump_begins_at_timeline_one() -> None:
     checks = state_checks({**STATE, "timeline": 1}, CONTENT, CONTENT["system_identifier"], new_timeline=False)
     assert all(one["ok"] for one in checks)
+
+
+@pytest.mark.parametrize(
+    ("archiving", "mode", "words"),
+    [
+        (True, "on", None),
+        (False, "off", None),
+        (True, "off", "archive_mode is off"),
+        (False, "on", "archive_mode is on"),
+    ],
+)
+def test_a_server_archives_where_it_must_and_nowhere_else(archiving: bool, mode: str, words: str | None) -> None:
+    session = mock.Mock()
+    session.row.return_value = {"mode": mode}
+    if words is None:
+        require_archive_mode(session, archiving)
+        session.row.assert_called_once()
+    else:
+        with pytest.raises(RecoveryError, match=f"PRC-519.*{words}"):
+            require_archive_mode(session, archiving)
 
 
 class Connection:
