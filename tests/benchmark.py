@@ -14,7 +14,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.benchmarks import backup, cost, instants, loss, memory, old_procedure, recovery, replay, verification  # noqa: E402
+from tests.benchmarks import (
+    backup,
+    cost,
+    instants,
+    loss,
+    memory,
+    old_procedure,
+    partial,
+    recovery,
+    replay,
+    verification,
+)  # noqa: E402
 from tests.benchmarks.about import dated  # noqa: E402
 from tests.benchmarks.lab import Lab, Refused, say  # noqa: E402
 from tests.benchmarks.table import Result, terminal, with_section  # noqa: E402
@@ -29,6 +40,7 @@ MEASUREMENTS = {
     "cost": cost.measure,
     "loss": loss.measure,
     "instants": instants.measure,
+    "partial": partial.measure,
 }
 DOCUMENT = ROOT / "docs/benchmarks.md"
 
