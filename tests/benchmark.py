@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.benchmarks import (
+from tests.benchmarks import (  # noqa: E402  # noqa: E402
     backup,
     cost,
     instants,
@@ -25,7 +25,7 @@ from tests.benchmarks import (
     recovery,
     replay,
     verification,
-)  # noqa: E402
+)
 from tests.benchmarks.about import dated  # noqa: E402
 from tests.benchmarks.lab import Lab, Refused, say  # noqa: E402
 from tests.benchmarks.table import Result, terminal, with_section  # noqa: E402
