@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0:1] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.benchmarks import (  # noqa: E402  # noqa: E402
+from tests.benchmarks import (  # noqa: E402
     backup,
     cost,
     instants,
