@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
             inputs["recovery_components"] = list(_inputs.ALL_COMPONENTS)
         if inputs["backup_set_components"] is None:
             whole = inputs["backup_set_kind"] == "full"
-            inputs["backup_set_components"] = list(_inputs.STORED if whole else _inputs.INCREMENTAL)
+            inputs["backup_set_components"] = list(_input_forms.STORED if whole else _inputs.INCREMENTAL)
         inputs["recovery_parts"] = parts_of(inputs)
         inputs["recovery_report_dir"] = os.path.abspath(os.path.expanduser(inputs["recovery_report_dir"]))
         hosts = {name: groups[name][0] for name in needed}

@@ -35,6 +35,7 @@ UNHARMED = "the database and earlier backup sets are untouched"
 SETTLED_SECONDS = 60
 LOCKED_STATUS = 50
 LOCK_WAIT_SECONDS = 300
+CHECKPOINT_SECONDS = 600
 # So many tables the manifest names by their files.
 MAPPED_TABLES = 2000
 # A base backup waits for the segments that it began and ended in.
@@ -96,6 +97,19 @@ def tables_map(session: Session) -> dict[str, Any]:
         "tables": {row["oid"]: [row["name"], row["file"], row["toast"]] for row in rows},
         "left_out": int(rows[0]["count"]) - len(rows) if rows else 0,
     }
+
+
+def settle_timeline(session: Session) -> None:
+    """Let a server that was promoted a moment ago write its timeline into pg_control, which it does at a checkpoint.
+
+    pgBackRest compares it with that of the WAL, and refuses where they differ (058).
+    """
+    row = session.row(
+        "SELECT timeline_id <> ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int AS is_behind"
+        " FROM pg_control_checkpoint()"
+    )
+    if row["is_behind"]:
+        session.execute("CHECKPOINT;", timeout_seconds=CHECKPOINT_SECONDS)
 
 
 def require_room(repository: str) -> None:

@@ -137,6 +137,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_bac
     relfilenodes,
     require_room,
     run_dump,
+    settle_timeline,
     tables_map,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import (
@@ -271,6 +272,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             """ to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at FROM pg_database"""
         )
         facts["dump_started_at"] = row["at"]
+        settle_timeline(session)
     follow_system(server, facts["system_identifier"], is_new=False)
     clock.lap("figures")
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -406,3 +406,15 @@ def test_streamed_wal_from_before_a_backup_goes_once_it_is_archived(stage: Stage
     stage.lose()
     assert not bad_checks(stage.restore("r-3", 6))
     assert stage.orders() == orders
+
+
+def test_a_server_that_must_not_archive_leaves_the_store_to_the_platform(stage: Stage) -> None:
+    probe = "SELECT pg_logical_emit_message(true, 'platform3.recovery', 'write probe')"
+    kept = [path for name in ("fence", "pgbackrest") for path in (stage.store / name).rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in kept}
+    done = stage.restore("r-1", 2, archiving=False, write_probe=probe)
+    assert "msg" not in done, done
+    verified = stage.verify("r-1", 2, archiving=False, write_probe=probe)
+    assert "msg" not in verified, verified
+    now = [path for name in ("fence", "pgbackrest") for path in (stage.store / name).rglob("*") if path.is_file()]
+    assert {path: path.read_bytes() for path in now} == before and before
