@@ -193,6 +193,7 @@ def measure(lab: Lab, runs: int) -> Result:
         sizes(lab.manifest(backup_set)),
         f"{RECOVERIES * runs} recoveries of all datastores to a random instant in {STORM_SECONDS:.0f} s of marks, under"
         " 50 orders a second",
-        "reached: the newest heartbeat or point that came back, so that the true instant lies up to a second later",
+        "reached: the newest heartbeat or point that came back, a second before the true instant at most. Redis' log is"
+        " cut at the beginning of the asked second, which the heartbeat before it tells as one second more",
     ]
     return Result("instants", about, figures)
