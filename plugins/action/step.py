@@ -61,6 +61,7 @@ JOURNALLED = (
     "sequences",
     "locked_seconds",
     "databases",
+    "buckets",
 )
 # In check mode these phases have nothing to look at: what they would judge was not made.
 NOT_IN_CHECK_MODE = ("verify", "resume", "validate")

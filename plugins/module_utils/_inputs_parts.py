@@ -13,6 +13,10 @@ from typing import Any
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "postgresql": (("postgresql_tables",), ("postgresql_tables_mode", "postgresql_tables_source")),
     "redis": (("redis_key_patterns", "redis_key_databases"), ("redis_key_mode",)),
+    "influxdb": (
+        ("influxdb_chosen_buckets",),
+        ("influxdb_chosen_start", "influxdb_chosen_stop", "influxdb_chosen_mode"),
+    ),
 }
 
 
@@ -81,5 +85,8 @@ def _shown(given: Mapping[str, Any]) -> str:
     lists = {name: ", ".join(map(str, value)) for name, value in given.items() if isinstance(value, list)}
     if "redis_key_databases" in lists:
         lists["redis_key_databases"] = f"database {lists['redis_key_databases']}"
+    times = {name.rpartition("_")[2]: value for name, value in given.items() if name.endswith(("_start", "_stop"))}
+    if times:
+        lists["range"] = f"{times.get('start', 'the beginning')} to {times.get('stop', 'the end of the set')}"
     mode = next((value for name, value in given.items() if name.endswith("_mode")), "")
     return ", ".join(lists.values()) + (f" ({mode})" if mode else "")

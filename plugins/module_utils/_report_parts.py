@@ -26,7 +26,7 @@ def parts_brought_back(history: History) -> dict[str, str]:
 
 
 def _came(result: Mapping[str, Any]) -> str:
-    """`executions: 12 rows added, 0 removed, 3 changed`, or the same of keys."""
+    """`executions: 12 rows added, 0 removed, 3 changed`, or the same of keys or points."""
     tables = [
         f"{one.get('table')}: {one.get('added')} rows added, {one.get('removed')} removed, {one.get('changed')} changed"
         for one in result.get("tables") or []
@@ -35,4 +35,9 @@ def _came(result: Mapping[str, Any]) -> str:
         f"database {number}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
         for number, counts in (result.get("databases") or {}).items()
     ]
-    return "; ".join(tables + databases)
+    told = result.get("buckets")
+    buckets = [
+        f"{one['range']}: {one['restored']} values written{', the bucket made anew' if one['made'] else ''}"
+        for one in (told.values() if isinstance(told, Mapping) else ())
+    ]
+    return "; ".join(tables + databases + buckets)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Some keys and some rows of the lab are gone: they come back in the servers that serve, and go again by a rollback."""
+"""Keys, rows and points of the lab are gone: they come back in the servers that serve, and go again by a rollback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import time
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import Bucket
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso
 
 from tests.integration.bad_input import LAB_INVENTORY, ROOT, playbook, secret
 from tests.integration.scratch import docker, until
@@ -18,6 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 POSTGRESQL, REDIS = "forex-postgres", "forex-redis"
 MARKS = {f"desk:{number}": f"limit {number * 7}" for number in range(300)}
+DAY = 86400 * 1_000_000_000
 PROJECT = "label=com.docker.compose.project=platform3-lab"
 
 
@@ -135,10 +139,41 @@ def test_deleted_rows_come_back_from_the_dump_beside_those_written_since(backed_
     assert sql(kept) == "0"
 
 
+@pytest.mark.usefixtures("backed_up_at")
+def test_a_deleted_hour_of_market_data_comes_back() -> None:
+    api = InfluxApi("http://127.0.0.1:8086", secret("influxdb_token").strip())
+    organisation = api.json("/api/v2/orgs?org=forex-trading")["orgs"][0]["id"]
+    [listed] = api.json("/api/v2/buckets?name=market-data")["buckets"]
+    ticks = Bucket(api, organisation, listed["id"])
+    day = time.time_ns() // DAY * DAY - DAY
+    hour, around = (day, day + DAY // 24), (day - DAY // 48, day + DAY // 12)
+    before, beside = sorted(ticks.lines(hour)), sorted(ticks.lines(around))
+    assert 0 < len(before) < len(beside)
+    ticks.delete(*hour)
+    assert list(ticks.lines(hour)) == []
+    started = running_since()
+    done = run(
+        "partial_recovery.yml",
+        recovery_components="influxdb",
+        influxdb_chosen_buckets="market-data",
+        influxdb_chosen_start=iso(hour[0]),
+        influxdb_chosen_stop=iso(hour[1]),
+    )
+    assert done.status == 0, done.text[-6000:]
+    assert sorted(ticks.lines(hour)) == before and sorted(ticks.lines(around)) == beside
+    assert restarted(started) == {"market-data-service", "analytics-service", "heartbeat"}
+    found = report()
+    assert found["outcome"] == "success" and "values written" in found["evidence"]["chosen_parts"]["influxdb"]
+    back = run("playbooks/rollback.yml", recovery_id=found["recovery_id"])
+    assert back.status == 0, back.text[-6000:]
+    assert list(ticks.lines(hour)) == []
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"recovery_components": "postgresql", "postgresql_tables": "executons"}, ["PRC-590", "public.executions"]),
+        ({"recovery_components": "influxdb", "influxdb_chosen_buckets": "market-dat"}, ["PRC-770", "market-data"]),
         ({"recovery_components": "redis", "redis_key_patterns": "dsk:*"}, ["PRC-648", "session:*"]),
     ],
 )

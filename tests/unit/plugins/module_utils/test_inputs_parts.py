@@ -64,6 +64,7 @@ def test_a_wrong_form_is_refused(given: dict[str, str], code: str) -> None:
 @pytest.mark.parametrize("name", [one for choosing, telling in PARTS.values() for one in (*choosing, *telling)])
 def test_parts_are_chosen_for_a_partial_recovery_only(scenario: str, name: str) -> None:
     values = {"postgresql_tables_source": SANDBOX, "postgresql_tables_mode": "swap", "redis_key_mode": "merge"}
+    values |= {"influxdb_chosen_start": TARGET, "influxdb_chosen_stop": TARGET, "influxdb_chosen_mode": "replace"}
     found = dict(problems(scenario, **{name: values.get(name, "1")}))
     assert name in found["PRC-122"]
 
@@ -92,6 +93,7 @@ def test_a_recovery_that_goes_on_need_not_choose_again() -> None:
         ({"recovery_components": "redis,app_services", "redis_key_databases": "0"}, False),
         ({"recovery_components": "redis"}, True),
         ({"recovery_components": "redis,influxdb", "redis_key_patterns": "a*"}, True),
+        ({"recovery_components": "redis,influxdb", "redis_key_patterns": "a*", "influxdb_chosen_buckets": "b"}, False),
         ({"recovery_components": "postgresql", "postgresql_tables": "orders"}, True),
         (
             {"recovery_components": "postgresql", "postgresql_tables": "o", "postgresql_tables_source": SANDBOX},
@@ -114,3 +116,6 @@ def test_parts_are_told_by_datastore() -> None:
     }
     assert shown_parts(found) == {"postgresql": "a, b", "redis": "database 0, 1 (merge)"}
     assert parts_of(inputs.normalise({"redis_key_mode": "merge"})[0]) == {}
+    points = {"influxdb_chosen_buckets": "market-data", "influxdb_chosen_start": TARGET}
+    shown = shown_parts(parts_of(inputs.normalise(points)[0]))["influxdb"]
+    assert shown == "market-data, 2026-11-23T05:17:00.000Z to the end of the set"

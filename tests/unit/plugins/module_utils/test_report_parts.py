@@ -35,5 +35,13 @@ def test_keys_are_told_by_database() -> None:
     assert parts_brought_back(read_history(entries(step)))["redis"] == "a*: database 0: 9 restored, 2 removed"
 
 
+def test_points_are_told_by_bucket() -> None:
+    bucket = {"range": "b from x to y", "restored": 7, "made": True}
+    written = {"phase": "restore", "component": "redis", "result": {"buckets": {"b": bucket}}}
+    assert parts_brought_back(read_history(entries(written)))["redis"].endswith(
+        "b from x to y: 7 values written, the bucket made anew"
+    )
+
+
 def test_whole_datastores_have_no_parts() -> None:
     assert parts_brought_back(read_history([{**entries()[0], "parts": {}}])) == {}
