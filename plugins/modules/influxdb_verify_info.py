@@ -105,7 +105,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._checks import require
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import organisation_id
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_verify import (
@@ -142,7 +142,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     # Once services run, the newest heartbeat is theirs.
     exact, whole = given["exact"], given["restored_whole"]
     heartbeat = newest_heartbeat(api, organisation, given["buckets"]) if exact and whole else None
-    checks, newest = [], {}
+    checks: list[Check] = []
+    newest: dict[str, Any] = {}
     if whole:
         checks, newest = compare_points(
             api, content, given["organisation"], given["buckets"], time.time_ns(), given["streams"], exact
