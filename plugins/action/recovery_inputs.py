@@ -74,8 +74,15 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, "inputs": inputs, "hosts": hosts, "started_epoch": started}
 
     def _values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs that are given, with their templates resolved."""
-        return {name: self._templar.template(variables[name]) for name in _inputs.INPUTS if name in variables}
+        """The inputs that are given, with their templates resolved. What a role has by default nobody gave."""
+        role = getattr(self._task, "_role", None)
+        defaults = role.get_default_vars() if role else {}
+        values = {name: self._templar.template(variables[name]) for name in _inputs.INPUTS if name in variables}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in defaults or value != self._templar.template(defaults[name])
+        }
 
     def _name_problems(self, variables: Mapping[str, Any]) -> list[Problem]:
         known = known_variables(ROLES)

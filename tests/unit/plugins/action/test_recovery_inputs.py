@@ -189,3 +189,19 @@ def test_our_inventories_have_known_variables_only() -> None:
         for name in yaml.load(path.read_text(), Loader=AnyTag) or {}:
             names[name] = str(path.relative_to(ROOT))
     assert unknown_inventory_variables(names, known_variables(ROLES)) == []
+
+
+def test_what_a_role_has_by_default_nobody_gave(run: Run) -> None:
+    play = yaml.safe_load(run.play)[0]
+    for folder, content in (
+        ("tasks", play["tasks"]),
+        ("defaults", {"postgresql_tables": [], "postgresql_tables_source": {}, "postgresql_tables_mode": "swap"}),
+    ):
+        (run.folder / "roles/own" / folder).mkdir(parents=True)
+        (run.folder / "roles/own" / folder / "main.yml").write_text(yaml.safe_dump(content))
+    tasks = [{"name": "Ask", "ansible.builtin.include_role": {"name": "own"}}]
+    run.play = yaml.safe_dump([{**play, "tasks": tasks}])
+    assert run.inputs("-e", "recovery_confirm=test")["inputs"]["postgresql_tables"] is None
+    (run.folder / "inputs.json").unlink()
+    text = run.refusal("-e", "recovery_confirm=test", "-e", "postgresql_tables=orders")
+    assert "PRC-122" in text and "postgresql_tables" in text
