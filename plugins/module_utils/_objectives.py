@@ -14,6 +14,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._journal import
     History,
     component_state,
     gateway_opened,
+    latest_steps,
     trade_read_back,
     verifications,
 )
@@ -124,6 +125,22 @@ def recovery_point(history: History, component: str) -> str | None:
             except ValueError:
                 continue
     return None
+
+
+def reached_point(history: History, component: str) -> str | None:
+    """The latest instant (ISO 8601 UTC) up to which a component is proven to hold everything, None where none is known.
+
+    Its restore tells where log or WAL were ended, its verification the newest heartbeat in the data. Each proves that
+    nothing before it is missing, so the later of the two counts. A loss is measured by recovery_point() instead.
+    """
+    newest = recovery_point(history, component)
+    for step in latest_steps(history):
+        if newest and step.component == component and step.outcome == "ok" and step.phase == "restore":
+            try:
+                newest = max(newest, to_iso(parse_iso(str(step.result.get("recovery_point")))), key=parse_iso)
+            except ValueError:
+                continue
+    return newest
 
 
 def downtime_seconds(history: History, incident_at: str | None) -> float | None:

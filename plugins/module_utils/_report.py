@@ -32,6 +32,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._journal import
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import (
     HELD_BY,
     downtime_seconds,
+    reached_point,
     recovery_losses,
     recovery_point,
     recovery_times,
@@ -170,11 +171,11 @@ def _evidence(history: History, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _point_in_time(history: History, asked: str, of: str) -> dict[str, Any]:
-    """The instant that was asked for, the newest that each datastore holds, and how far these are apart.
+    """The instant that was asked for, the one that each datastore reached, and how far these are apart.
 
     of: the restore point, LSN or transaction that was asked for, of which that is the instant; else "".
     """
-    reached = {name: recovery_point(history, name) for name in DATASTORES}
+    reached = {name: reached_point(history, name) for name in DATASTORES}
     instants = [parse_iso(point) for point in reached.values() if point]
     apart = round(max(instants) - min(instants), 3) if len(instants) > 1 else None
     found = {name: point for name, point in reached.items() if point}

@@ -261,6 +261,21 @@ def test_a_point_in_time_loses_what_it_falls_short_of_its_target_and_customers_w
     assert "the instant asked for" in page(report) and "the instant asked for" not in page(whole)
 
 
+@pytest.mark.parametrize(("heartbeat", "reached"), [(-46.0, -45.4), (-45.0, -45.0)])
+def test_a_datastore_reached_the_later_of_what_restore_and_heartbeat_prove_and_lost_what_the_heartbeat_says(
+    heartbeat: float, reached: float
+) -> None:
+    written = samples.full()
+    for entry in written.entries:
+        if entry.get("phase") == "verify" and entry.get("component") == "redis" and "result" in entry:
+            entry["result"]["recovery_point"] = to_iso(samples.START + heartbeat)
+    report = build(written, target_time=to_iso(samples.START - 44.5))
+    told = report["evidence"]["point_in_time"]
+    assert told["reached"]["redis"] == to_iso(samples.START + reached)
+    assert report["rpo"]["user_sessions"]["recovery_point"] == to_iso(samples.START + heartbeat)
+    assert told["skew_seconds"] == 4.4
+
+
 def test_the_card_says_that_a_set_came_from_the_second_copy() -> None:
     report = build(samples.full())
     assert "second copy" not in "\n".join(texts.card(report))
