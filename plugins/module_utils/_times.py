@@ -14,11 +14,17 @@ _ISO = re.compile(
     r"(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?"
 )
 
+# The same with the name of a zone, such as Europe/Berlin or CET.
+_ZONED = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)\s?\[?([A-Za-z][A-Za-z_+-]*(?:/[A-Za-z0-9_+-]+)*)\]?")
+
 
 def parse_iso(text: str) -> float:
     """Seconds since 1970 of an ISO 8601 instant. ValueError says what is wrong, a missing offset among it."""
     found = _ISO.fullmatch(text.strip())
     if not found:
+        meant = _of_a_zone(text.strip())
+        if meant:
+            raise ValueError(f"{text!r} names a zone instead of an offset from UTC; {meant}")
         raise ValueError(f"{text!r} is not a date and time as in 2026-11-23T05:17:00+01:00")
     offset = found["offset"]
     if not offset:
@@ -33,6 +39,26 @@ def parse_iso(text: str) -> float:
         raise ValueError(f"{text!r} is not of this age")
     fraction = float("0." + found["fraction"][1:]) if found["fraction"] else 0.0
     return whole.timestamp() + fraction
+
+
+def _of_a_zone(text: str) -> str | None:
+    """What a local time of a named zone can mean, since it occurs twice or never where clocks are changed; None where
+    the text is no such time or the zone is not known here."""
+    from zoneinfo import ZoneInfo
+
+    found = _ZONED.fullmatch(text)
+    if not found:
+        return None
+    try:
+        zone, naive = ZoneInfo(found[3]), datetime.fromisoformat(f"{found[1]}T{found[2]}")
+    except (KeyError, ValueError, OSError):
+        return None
+    first, second = (naive.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        return f"that is {first.isoformat()}"
+    if first.astimezone(timezone.utc).astimezone(zone).replace(tzinfo=None) != naive:
+        return f"there is no such time in {found[3]}: its clocks were put forward then"
+    return f"it was that time twice, as clocks were put back: {first.isoformat()} or {second.isoformat()}"
 
 
 def to_iso(seconds: float) -> str:

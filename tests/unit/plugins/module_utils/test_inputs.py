@@ -113,6 +113,22 @@ def test_what_is_missing_is_said() -> None:
     assert "no offset" in refused(recovery_target_time="2026-11-23T05:17:00")
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2026-10-25T02:30:00 Europe/Berlin", ["twice", "2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"]),
+        ("2026-10-25 02:30 CET", ["twice", "2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"]),
+        ("2026-03-29T02:30:00[Europe/Berlin]", ["no such time in Europe/Berlin"]),
+        ("2026-07-01T02:30:00 America/New_York", ["that is 2026-07-01T02:30:00-04:00"]),
+        ("2026-07-01T02:30:00 Middle/Earth", ["is not a date and time as in"]),
+        ("2026-07-01T02:30:00 ../Berlin", ["is not a date and time as in"]),
+    ],
+)
+def test_a_local_time_is_refused_with_the_instants_that_it_can_mean(value: str, words: list[str]) -> None:
+    said = refused(recovery_target_time=value)
+    assert all(one in said for one in words), said
+
+
 @pytest.mark.parametrize("value", ["yes", "Yes", "true", "1", "on", True])
 def test_words_for_yes(value: Any) -> None:
     assert normal(rollback_discard=value)["rollback_discard"] is True
