@@ -201,8 +201,21 @@ class Around:
     last: str
 
 
-def deletes_around(captures: Sequence[Capture], lives: Mapping[str, str], start: int, end: int) -> Around:
-    """What was deleted, or may have been, between start and end (ns), each with the sets on both sides, in order."""
+@dataclass(frozen=True)
+class Now:
+    """What a running server holds: ids of its buckets, and when it was asked (ns)."""
+
+    buckets: frozenset[str]
+    at_ns: int
+
+
+def deletes_around(
+    captures: Sequence[Capture], lives: Mapping[str, str], start: int, end: int, now: Now | None = None
+) -> Around:
+    """What was deleted, or may have been, between start and end (ns), each with the sets on both sides, in order.
+
+    now: what the server holds, where it answers. A protected bucket that was deleted ends all sets, so it shows there.
+    """
     events: list[dict[str, Any]] = []
     searched, warnings = [], []
     for one, following in zip(captures, captures[1:]):
@@ -219,10 +232,30 @@ def deletes_around(captures: Sequence[Capture], lives: Mapping[str, str], start:
                 events.append({**found.as_dict(), **sets, "before": iso(one.at_ns)})
     first, last = (iso(captures[index].at_ns) if captures else "" for index in (0, -1))
     if captures and end > captures[-1].at_ns:
-        warnings.append(f"what was deleted after {last} is not known before the next set")
+        told = f"what was deleted after {last} is not known before the next set"
+        if now and now.at_ns > captures[-1].at_ns and start <= now.at_ns:
+            searched.append({"from": iso(max(start, captures[-1].at_ns)), "to": iso(min(end, now.at_ns))})
+            gone, told = _gone_since(captures[-1], lives, now)
+            events += gone
+        warnings.append(told)
     if captures and start < captures[0].at_ns:
         warnings.append(f"what was deleted before {first} is not known: no usable set is older")
     return Around(sorted(events, key=lambda event: event["at"] or event["from"]), searched, warnings, first, last)
+
+
+def _gone_since(newest: Capture, lives: Mapping[str, str], now: Now) -> tuple[list[dict[str, Any]], str]:
+    """The buckets of the newest capture that the server lacks by now, as events, and what is not known all the same."""
+    newest_at = iso(newest.at_ns)
+    if any(began and nanoseconds(began) > newest.at_ns for began in lives.values()):
+        return [], f"after {newest_at} a recovery or rollback put other data in place, of which there is no set yet"
+    found = [
+        Deleted(one, "bucket", int(one["values"]), newest.at_ns, now.at_ns)
+        for bucket_id, one in newest.buckets.items()
+        if bucket_id not in now.buckets
+    ]
+    sets = {"set_before": newest.set_id, "set_after": None, "before": newest_at}
+    told = f"of what was deleted after {newest_at} only whole buckets are known before the next set"
+    return [{**one.as_dict(), **sets} for one in found], told
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ description:
     tombstones that came, values that are fewer and deletes that the server counted, so to one increment.
   - Lists what was deleted, or may have been, between two sets around a time, and the set that still has it. What
     retention, a recovery or a rollback took away does not count.
-  - What was deleted since the newest set is not known yet.
+  - What was deleted since the newest set is not known yet, but for whole buckets, where the running server was asked.
   - Takes no lock and changes nothing.
 extends_documentation_fragment: [platform3.recovery.store]
 options:
@@ -26,6 +26,12 @@ options:
     description: How far before and after it is searched, at most a day.
     type: int
     default: 600
+  now:
+    description:
+      - What the running server holds, C(at) and C(inventory) of M(platform3.recovery.influxdb_inventory_info). A bucket
+        that a backup set must hold ends all sets once it was deleted, so that only the server tells of it.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -40,6 +46,7 @@ EXAMPLES = r"""
     environment_id: lab-0123456789ab
     trusted_signers: "{{ backup_set_trusted_signers }}"
     around: "2026-11-23T14:30:00+00:00"
+    now: "{{ {'at': __influxdb_now.at, 'inventory': __influxdb_now.inventory} }}"
 """
 
 RETURN = r"""
@@ -68,19 +75,19 @@ events:
       description: When the set before was captured, which still has it.
       type: str
     to:
-      description: When the set after it was captured.
+      description: When the set after it was captured, or the server was asked.
       type: str
     set_before:
       description: Id of the set that still has it.
       type: str
     set_after:
-      description: Id of the set that does not.
+      description: Id of the set that does not; null where it is the running server that does not.
       type: str
     before:
       description: As C(target_time) of M(platform3.recovery.influxdb_target_info) it brings back all that was deleted.
       type: str
 searched:
-  description: Which of that time lies between two sets, as C(from) and C(to).
+  description: Which of that time lies between two sets, or between the newest and now, as C(from) and C(to).
   returned: success
   type: list
   elements: dict
@@ -95,9 +102,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import COMPONENT, NANOSECONDS
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
+    COMPONENT,
+    NANOSECONDS,
+    nanoseconds,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_lives import read_lives
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import (
+    Now,
     captures_of,
     deletes_around,
     target_ns,
@@ -111,6 +123,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **SETS_ARGUMENTS,
     "around": {"type": "str", "required": True},
     "window_seconds": {"type": "int", "default": 600},
+    "now": {"type": "dict", "default": {}},
 }
 
 
@@ -127,6 +140,12 @@ def span_of(given: dict[str, Any]) -> tuple[int, int]:
     return middle - reach, middle + reach
 
 
+def now_of(given: dict[str, Any]) -> Now | None:
+    """What the running server was found to hold; None where it was not asked or gave no answer."""
+    told = given["now"]
+    return Now(frozenset(told["inventory"]["buckets"]), nanoseconds(told["at"])) if told else None
+
+
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Read the sets, compare each with the next."""
     given = module.params
@@ -136,7 +155,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     )
     usable = [one.read.manifest for one in entries if one.usable and one.read.manifest is not None]
     captures = captures_of(one for one in usable if COMPONENT in one["components"])
-    found = deletes_around(captures, read_lives(given["state_path"]), start, end)
+    found = deletes_around(captures, read_lives(given["state_path"]), start, end, now_of(given))
     if not found.searched:
         held = f"their captures reach from {found.first} to {found.last}" if captures else "none holds InfluxDB"
         raise RecoveryError(

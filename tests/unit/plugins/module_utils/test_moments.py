@@ -88,6 +88,11 @@ def test_all_are_in_one_list_by_time_with_their_targets() -> None:
     }
 
 
+def test_a_bucket_that_the_server_lacks_is_told_by_the_last_set_that_has_it() -> None:
+    found = moments_of({"influxdb": result({**GONE, "what": "bucket", "values": 7, "set_after": None})})
+    assert "  bucket market-data deleted, since set 20261123T142900Z  7 values  " in found["table"][1]
+
+
 def test_what_cannot_be_reached_has_no_target() -> None:
     left = {**DROPPED, "before": None, "abandoned_timeline": 3}
     empty = {name: result() for name in ("redis", "influxdb", "recovery")}

@@ -67,6 +67,29 @@ def test_what_no_set_tells_is_said(store: Store) -> None:
     assert "no usable set is older" in ask(store, instant(FIRST))["warnings_found"][0]
 
 
+def test_a_bucket_that_the_server_lacks_was_deleted_since_the_newest_set(store: Store) -> None:
+    around, later = "2026-11-23T06:00:00Z", "2026-11-23T06:01:00Z"
+    held = list(NAMES)[:1]
+    for gone, buckets in (([], held), ([NAMES[held[0]]], ["7bbaf279110971d7"])):
+        found = ask(store, around, window_seconds=1200, now={"at": later, "inventory": {"buckets": buckets}})
+        assert [one["bucket"] for one in found["events"]] == gone
+        assert found["searched"] == [{"from": "2026-11-23T05:40:00Z", "to": later}]
+        assert "only whole buckets are known" in found["warnings_found"][0]
+    (event,) = found["events"]
+    assert (event["what"], event["values"], event["set_before"], event["set_after"]) == ("bucket", 7, THIRD, None)
+    assert (event["from"], event["to"], event["before"]) == (instant(THIRD), later, instant(THIRD))
+
+
+def test_what_a_recovery_since_the_newest_set_took_away_is_no_delete(store: Store) -> None:
+    journal = store.path.parent / "state/20261123T055000Z-full/journal.jsonl"
+    journal.parent.mkdir()
+    common = {"epoch": 4, "component": "influxdb", "phase": "restore"}
+    journal.write_text(json.dumps({"event": "step_finished", "at": "2026-11-23T05:50:30.000Z", **common}) + "\n")
+    found = ask(store, instant(THIRD), now={"at": "2026-11-23T06:01:00Z", "inventory": {"buckets": []}})
+    assert [one["bucket"] for one in found["events"] if one["set_after"] is None] == []
+    assert "a recovery or rollback put other data in place" in found["warnings_found"][0]
+
+
 def test_a_recovery_in_between_deletes_nothing_and_is_said(store: Store) -> None:
     for number, set_id in enumerate((FIRST, SECOND, THIRD)):
         hold(store, set_id, list(NAMES)[: 1 if set_id == THIRD else 2], instance="4" if number == 2 else "1")
