@@ -142,7 +142,7 @@ _ROW = "  {:<30} {:>13} {:>13} {:>13}  {}"
 
 
 def card(record: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
-    """The lines of the terminal. record: as sandbox_end.yml wrote it; compared: of each component compare's result.
+    """The lines of the terminal. record: as roles/sandbox/tasks/complete.yml wrote it; compared: of each component compare's result.
 
     A component whose figures could not be had has the reason instead, a text.
     """
