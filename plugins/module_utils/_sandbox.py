@@ -9,7 +9,7 @@ makes its service out of the platform's, and compares the figures of both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,16 @@ def _moved(ports: Sequence[Mapping[str, Any]], place: Place) -> dict[str, Any]:
 def _used(config: Mapping[str, Any], service: Mapping[str, Any], kind: str) -> dict[str, Any]:
     wanted = {one["source"] for one in service.get(kind) or ()}
     return {name: one for name, one in (config.get(kind) or {}).items() if name in wanted}
+
+
+def restored_from(entries: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Ids of the backup sets that a sandbox was made from, or is being. entries: its journal.
+
+    Whoever drops it takes its lock too and names none; as long as the journal is there, what it named before stands.
+    """
+    started = [one for one in entries if one.get("event") == "run_started"]
+    named = [one for entry in started for one in (entry.get("backup_set"), *(entry.get("backup_sets") or ()))]
+    return frozenset(str(one) for one in named if one)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
