@@ -152,9 +152,9 @@ _ROW = "  {:<30} {:>13} {:>13} {:>13}  {}"
 
 
 def card(record: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
-    """The lines of the terminal. record: as roles/sandbox/tasks/complete.yml wrote it; compared: of each component compare's result.
+    """The lines of the terminal. record: as roles/sandbox/tasks/complete.yml wrote it.
 
-    A component whose figures could not be had has the reason instead, a text.
+    compared: of each component compare's result; one whose figures could not be had has the reason instead, a text.
     """
     named = f" (restore point {record['point_name']})" if record["point_name"] else ""
     lines = [f"== SANDBOX of {record['environment']} ".ljust(WIDTH, "=")]
