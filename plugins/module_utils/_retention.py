@@ -4,8 +4,8 @@
 """Which backup sets stay and which go, with the reason of each. Pure.
 
 A set stays for the policy's sake, for its proof, because somebody works with it, or because one that stays is read
-along with it. A bad one (condemned, or of a broken chain) goes after some days. Where no good set is left, nothing goes:
-the bad ones may be all there is.
+along with it. A bad one (condemned, or of a broken chain) goes after some days. Where no good set is left, nothing
+goes: the bad ones may be all there is.
 """
 
 from __future__ import annotations
