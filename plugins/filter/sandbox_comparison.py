@@ -56,7 +56,7 @@ def sandbox_comparison(hostvars: Any, groups: dict[str, list[str]], record: dict
     problems = []
     for component in DATASTORES:
         running, there = (
-            registered(hostvars, groups, component, f"__recovery_figures_{name}") for name in ("running", "sandbox")
+            registered(hostvars, groups, component, f"__sandbox_figures_{name}") for name in ("running", "there")
         )
         if "figures" in there:
             compared[component] = compare(running.get("figures"), there["figures"])

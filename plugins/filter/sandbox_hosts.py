@@ -28,7 +28,7 @@ options:
 EXAMPLES = r"""
 - name: Say who is ready
   ansible.builtin.debug:
-    msg: "{{ hostvars | platform3.recovery.sandbox_hosts(groups, '__recovery_sandbox_ready') | list }}"
+    msg: "{{ hostvars | platform3.recovery.sandbox_hosts(groups, '__sandbox_ready') | list }}"
 """
 
 RETURN = r"""

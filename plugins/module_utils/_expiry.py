@@ -8,13 +8,14 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 from ansible_collections.platform3.recovery.plugins.module_utils import _set_states, _verified
 from ansible_collections.platform3.recovery.plugins.module_utils._backup_store import set_ids, sync_folder
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
+from ansible_collections.platform3.recovery.plugins.module_utils._journal import parse
 from ansible_collections.platform3.recovery.plugins.module_utils._lives import (
     LOG,
     STREAM,
@@ -32,6 +33,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._retention impo
     Verdict,
     bases_to_expire,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._sandbox import restored_from
 from ansible_collections.platform3.recovery.plugins.module_utils._state import exclusive, parse_lock, read_text
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, instant_of
 
@@ -51,6 +53,18 @@ class Plan:
     lives: tuple[LifeVerdict, ...] = ()
 
 
+@dataclass(frozen=True)
+class Right:
+    """By what an expiry may go on: it still holds the lock, and no sandbox is being made from what goes.
+
+    sandbox_path: folder of the sandbox's state, None where there is none.
+    """
+
+    state_path: str
+    fence: Fence
+    sandbox_path: str | None = None
+
+
 def require_policy(policy: Policy) -> None:
     """No rule is below zero. PRC-337."""
     wrong = [f"{name} is {value}" for name, value in asdict(policy).items() if value < 0]
@@ -64,8 +78,16 @@ def require_policy(policy: Policy) -> None:
         )
 
 
-def as_kept(entry: Entry) -> Kept:
-    """A set as retention sees it."""
+def sandbox_sets(path: str | None) -> frozenset[str]:
+    """Sets that the sandbox whose state is in this folder was made from, or is being; none where there is none.
+
+    One that ended half-way counts until it is dropped: whether somebody is still at work on it cannot be told.
+    """
+    return restored_from(parse(read_text(os.path.join(path, "sandbox", "journal.jsonl")))) if path else frozenset()
+
+
+def as_kept(entry: Entry, sandbox: Collection[str] = ()) -> Kept:
+    """A set as retention sees it. sandbox: those that one was made from."""
     bad = {
         "condemned": f"it was condemned at {entry.since}" + (f" ({entry.reason})" if entry.reason else ""),
         "broken_chain": entry.reason,
@@ -78,6 +100,7 @@ def as_kept(entry: Entry) -> Kept:
         bad=bad.get(entry.state, ""),
         bad_since=instant_of(entry.since) if entry.since and entry.state in bad else None,
         held=f"{entry.reason}: condemn it to let it go" if entry.state == "unusable" else "",
+        in_use="a sandbox was made from it" if entry.set_id in sandbox else "",
     )
 
 
@@ -99,31 +122,34 @@ def plan(
     return Plan(going, bases, fulls_left, tuple(decide_lives(lives, needs)))
 
 
-def carry_out(decided: Plan, repository: Repository, folders: Lives, store: str, state_path: str, fence: Fence) -> None:
-    """Remove what the plan names, and what an interrupted expiry left. PRC-303 as soon as another run has the lock."""
+def carry_out(decided: Plan, repository: Repository, folders: Lives, store: str, right: Right) -> None:
+    """Remove what the plan names, and what an interrupted expiry left.
+
+    PRC-303 as soon as another run has the lock, PRC-335 as soon as a sandbox is being made from a set that was to go.
+    """
+    gone = [one.set_id for one in decided.sets]
     for left in set_ids(store, EXPIRED_SUFFIX):
-        _require_lock(state_path, fence)
+        _require(right, gone)
         _delete(os.path.join(store, left + EXPIRED_SUFFIX))
-    for one in decided.sets:
-        _remove(one.set_id, store, state_path, fence)
+    for set_id in gone:
+        _remove(set_id, store, right, gone)
     if decided.bases:
-        _require_lock(state_path, fence)
+        _require(right, gone)
         repository.expire(decided.bases, decided.fulls_left)
     for kind in (STREAM, LOG):
         names = [one.life.name for one in decided.lives if one.life.kind == kind and not one.stays]
         if names:
-            _require_lock(state_path, fence)
+            _require(right, gone)
             folders.remove(kind, names)
-    gone = [one.set_id for one in decided.sets]
-    _verified.forget(state_path, [*gone, *(f"base-{label}" for label in decided.bases)])
-    _set_states.forget(state_path, gone)
+    _verified.forget(right.state_path, [*gone, *(f"base-{label}" for label in decided.bases)])
+    _set_states.forget(right.state_path, gone)
 
 
-def _remove(set_id: str, store: str, state_path: str, fence: Fence) -> None:
+def _remove(set_id: str, store: str, right: Right, going: Sequence[str]) -> None:
     path = os.path.join(store, set_id)
     try:
-        with exclusive(state_path):  # a recovery that takes the lock sees the set whole, or not at all
-            _compare(state_path, fence)
+        with exclusive(right.state_path):  # a recovery that takes the lock sees the set whole, or not at all
+            _compare(right, going)
             os.rename(path, path + EXPIRED_SUFFIX)
             sync_folder(store)
     except OSError as error:
@@ -138,20 +164,30 @@ def _delete(path: str) -> None:
         raise _not_removed(path, error) from None
 
 
-def _require_lock(state_path: str, fence: Fence) -> None:
-    with exclusive(state_path):
-        _compare(state_path, fence)
+def _require(right: Right, going: Sequence[str]) -> None:
+    with exclusive(right.state_path):
+        _compare(right, going)
 
 
-def _compare(state_path: str, fence: Fence) -> None:
-    held = parse_lock(read_text(os.path.join(state_path, "lock")))
-    if held is None or held.fence != fence:
+def _compare(right: Right, going: Sequence[str]) -> None:
+    held = parse_lock(read_text(os.path.join(right.state_path, "lock")))
+    if held is None or held.fence != right.fence:
         raise RecoveryError(
             "PRC-303",
-            f"go on expiring under epoch {fence.epoch}",
+            f"go on expiring under epoch {right.fence.epoch}",
             f"another run holds the lock now ({held.recovery_id})" if held else "nobody holds the lock",
             "sets that were removed are gone; those that are there are whole",
             "leave the run that holds the lock to its end, then run playbooks/expire_backups.yml again",
+        )
+    # A sandbox has a lock of its own, so that one may be begun after the decision.
+    taken = sorted(sandbox_sets(right.sandbox_path).intersection(going))
+    if taken:
+        raise RecoveryError(
+            "PRC-335",
+            f"remove {', '.join(going)}",
+            f"a sandbox is being made from {', '.join(taken)} since it was decided what goes",
+            "sets that were removed are gone; those that are there are whole",
+            "run playbooks/expire_backups.yml again: it keeps what the sandbox is made from",
         )
 
 

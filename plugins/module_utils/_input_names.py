@@ -19,6 +19,7 @@ PREFIXES = (
     "notify_",
     "schedule_",
     "second_copy_",
+    "sandbox_",
 )
 # Extra variables that a controller sets by itself (AWX, its forerunner, Ansible).
 FOREIGN_PREFIXES = ("awx_", "tower_", "ansible_")
@@ -43,7 +44,7 @@ INTERNAL = frozenset(
         "recovery_phase",
         "recovery_outcome",
         "recovery_quarantine_state",
-        "recovery_sandbox_entry",
+        "recovery_state_folder",
         "backup_set",
     )
 )

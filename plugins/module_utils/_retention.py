@@ -3,8 +3,9 @@
 
 """Which backup sets stay and which go, with the reason of each. Pure.
 
-A set stays for the policy's sake, for its proof, or because one that stays is read along with it. A bad one (condemned,
-or of a broken chain) goes after some days. Where no good set is left, nothing goes: the bad ones may be all there is.
+A set stays for the policy's sake, for its proof, because somebody works with it, or because one that stays is read
+along with it. A bad one (condemned, or of a broken chain) goes after some days. Where no good set is left, nothing
+goes: the bad ones may be all there is.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Kept:
 
     at: its time, with a zone; needs: sets that are read along with it, and its parent; bad: why it cannot be used
     though it is ours (condemned, chain broken), since bad_since; held: why only a person may decide on it (not signed
-    by a key we trust, not of this environment). With neither it is good.
+    by a key we trust, not of this environment). With neither it is good. in_use: what is made from it, so that it stays
+    whatever the policy says, and though it may be bad.
     """
 
     set_id: str
@@ -50,6 +52,7 @@ class Kept:
     bad: str = ""
     bad_since: datetime.datetime | None = None
     held: str = ""
+    in_use: str = ""
 
     @property
     def good(self) -> bool:
@@ -85,6 +88,8 @@ def decide(sets: Iterable[Kept], policy: Policy, now: datetime.datetime) -> list
         return [Verdict(one.set_id, True, "no good set is left, so that nothing goes") for one in ordered]
     reasons = _Reasons()
     for one in ordered:
+        if one.in_use:
+            reasons.add(one.set_id, one.in_use)
         if one.held:
             reasons.add(one.set_id, one.held)
         elif one.bad and (now - (one.bad_since or one.at)).total_seconds() < policy.bad_days * 86400:

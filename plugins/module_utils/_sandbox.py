@@ -9,7 +9,7 @@ makes its service out of the platform's, and compares the figures of both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,16 @@ def _used(config: Mapping[str, Any], service: Mapping[str, Any], kind: str) -> d
     return {name: one for name, one in (config.get(kind) or {}).items() if name in wanted}
 
 
+def restored_from(entries: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Ids of the backup sets that a sandbox was made from, or is being. entries: its journal.
+
+    Whoever drops it takes its lock too and names none; as long as the journal is there, what it named before stands.
+    """
+    started = [one for one in entries if one.get("event") == "run_started"]
+    named = [one for entry in started for one in (entry.get("backup_set"), *(entry.get("backup_sets") or ()))]
+    return frozenset(str(one) for one in named if one)
+
+
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -142,9 +152,9 @@ _ROW = "  {:<30} {:>13} {:>13} {:>13}  {}"
 
 
 def card(record: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
-    """The lines of the terminal. record: as sandbox_end.yml wrote it; compared: of each component compare's result.
+    """The lines of the terminal. record: as roles/sandbox/tasks/complete.yml wrote it.
 
-    A component whose figures could not be had has the reason instead, a text.
+    compared: of each component compare's result; one whose figures could not be had has the reason instead, a text.
     """
     named = f" (restore point {record['point_name']})" if record["point_name"] else ""
     lines = [f"== SANDBOX of {record['environment']} ".ljust(WIDTH, "=")]

@@ -12,6 +12,7 @@ author: Platform3 (@platform3)
 description:
   - Decides on every set of the store at once and says why each stays or goes. Sets that the policy keeps keep the
     sets they are read with, their parents, their base backups and all WAL since the oldest of these.
+  - So do the sets that a sandbox was made from, or is being, until it is dropped.
   - A set is renamed before it is deleted, newest first, so that nothing half deleted looks complete and no set that is
     there lacks one that it is read with. Base backups and WAL go after the sets that name them.
   - Folders of streamed WAL and of Redis' shipped log that earlier lives of the data left go once all that they hold is
@@ -25,6 +26,9 @@ extends_documentation_fragment:
 options:
   redis_log_path:
     description: Folder of Redis' shipped log in the store; left out where it is not shipped.
+    type: path
+  sandbox_path:
+    description: Folder of the sandbox's state; left out, nothing stays for a sandbox.
     type: path
   policy:
     description: How much is kept. Times are UTC.
@@ -86,6 +90,7 @@ EXAMPLES = r"""
     image: platform3/postgresql:17
     stanza: platform3
     redis_log_path: /opt/platform3/backups/aof
+    sandbox_path: /opt/platform3/recovery/sandbox
     policy: {last: 10, hourly: 24, daily: 7, weekly: 5, monthly: 12, yearly: 3, min_tested: 2, bad_days: 7}
 """
 
@@ -146,7 +151,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.timezone.utc)
     arguments = (given["store_path"], given["state_path"], given["environment_id"], given["trusted_signers"])
     entries, _ignored = read_store(*arguments)
-    verdicts = decide([_expiry.as_kept(one) for one in entries if one.state != "incomplete"], policy, now)
+    used = _expiry.sandbox_sets(given["sandbox_path"])
+    verdicts = decide([_expiry.as_kept(one, used) for one in entries if one.state != "incomplete"], policy, now)
     repository = repository_of(given)
     view = repository.look()
     folders = Lives(given["image"], given["environment_id"], given["store_path"], given["redis_log_path"])
@@ -155,7 +161,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     journals = _expiry.old_journals(given["state_path"], now.timestamp(), given["journal_days"])
     if not module.check_mode:
         _expiry.remove_journals(journals)
-        _expiry.carry_out(plan, repository, folders, given["store_path"], given["state_path"], fence_of(module))
+        right = _expiry.Right(given["state_path"], fence_of(module), given["sandbox_path"])
+        _expiry.carry_out(plan, repository, folders, given["store_path"], right)
     listed = [{"id": one.set_id, "stays": one.stays, "reason": one.reason} for one in verdicts]
     gone = {one.set_id for one in plan.sets}
     left = [one.life for one in plan.lives if not one.stays]
@@ -189,6 +196,7 @@ def main() -> None:
             "policy": {"type": "dict", "required": True, "options": rules},
             "journal_days": {"type": "float", "default": 30},
             "redis_log_path": {"type": "path"},
+            "sandbox_path": {"type": "path"},
         },
         work,
         supports_check_mode=True,

@@ -77,7 +77,7 @@ EXAMPLES = r"""
     published: 6379
     port: 16379
     path: /opt/platform3/recovery/sandbox
-  register: __sandbox
+  register: __sandbox_described
 """
 
 RETURN = r"""

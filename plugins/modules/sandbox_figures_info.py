@@ -60,13 +60,13 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: sandbox | Count what the running Redis holds
+- name: figures | Count what the running Redis holds
   platform3.recovery.sandbox_figures_info:
     component: redis
     port: 6379
     user: forex_admin
     password: "{{ redis_password }}"
-  register: __sandbox_running
+  register: __sandbox_figures_running
 """
 
 RETURN = r"""

@@ -90,8 +90,9 @@ def test_a_component_has_the_same_entry_points_as_the_others(role: str) -> None:
     assert wanted - stems == set()
 
 
-def test_the_shared_role_has_no_main() -> None:
-    assert not (ROOT / "roles/recovery/tasks/main.yml").exists(), "an entry point must be named"
+@pytest.mark.parametrize("role", ["recovery", "sandbox"])
+def test_a_role_of_entry_points_has_no_main(role: str) -> None:
+    assert not (ROOT / "roles" / role / "tasks/main.yml").exists(), "an entry point must be named"
 
 
 def test_the_contract_sees_a_difference(tmp_path: Path) -> None:

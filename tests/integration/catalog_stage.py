@@ -136,7 +136,8 @@ class Store:
     def expire(self, check_mode: bool = False, **policy: int) -> dict[str, Any]:
         """Run backup_expire under the lock of expire-1."""
         rules = dict.fromkeys(("last", "hourly", "daily", "weekly", "monthly", "yearly", "min_tested", "bad_days"), 0)
-        given = {"policy": {**rules, **policy}, "fence": {"recovery_id": "expire-1", "epoch": 5}}
+        given: dict[str, Any] = {"policy": {**rules, **policy}, "fence": {"recovery_id": "expire-1", "epoch": 5}}
+        given |= {"sandbox_path": str(self.state / "sandbox")}
         return self.stage.module("backup_expire", **self.shared(), **self.log, **given, _ansible_check_mode=check_mode)
 
     def former_life(self, name: str, epoch: str | None, written_at: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils._state import append_entry
 
 from tests.integration.catalog_stage import INCREMENT, MIDDLE, NEWEST, OLDEST, Store
 from tests.integration.postgresql_stage import IMAGE, Stage
@@ -200,6 +201,21 @@ def test_a_tested_set_stays_and_keeps_the_wal_that_follows_it(store: Store) -> N
     first = store.catalog()["windows"]["postgresql"]
     assert first["points"] == 2 and len(first["stretches"]) == 1
     assert store.segments()[-4:] == segments[-4:]
+
+
+def test_what_a_sandbox_was_made_from_stays_until_it_is_dropped(store: Store) -> None:
+    begun = {"event": "run_started", "recovery_id": "sandbox", "epoch": 1, "scenario": "sandbox", "backup_set": OLDEST}
+    append_entry(str(store.state / "sandbox"), 1, begun)
+    store.lock("expire-1", 5)
+    segments = store.segments()
+    done = store.good(store.expire(last=1))
+    assert store.folders() == {INCREMENT, NEWEST, OLDEST}
+    assert {one["id"]: one["reason"] for one in done["verdicts"]}[OLDEST] == "a sandbox was made from it"
+    assert any(OLDEST in line and "a sandbox was made from it" in line for line in done["table"])
+    assert store.labels() == [store.label_of(OLDEST), store.label_of(NEWEST)] and store.segments()[-4:] == segments[-4:]
+    shutil.rmtree(store.state / "sandbox")
+    store.good(store.expire(last=1))
+    assert store.folders() == {INCREMENT, NEWEST} and store.labels() == [store.label_of(NEWEST)]
 
 
 def test_an_expiry_that_was_outranked_or_killed_leaves_only_whole_sets(store: Store) -> None:

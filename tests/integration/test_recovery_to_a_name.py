@@ -4,73 +4,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.scratch import ROOT
-from tests.unit.plugins.modules.set_stage import ENVIRONMENT, FIRST, SECOND, THIRD, Store, run
+from tests.integration.store_stage import AT, NAME, named_store, playbook
+from tests.unit.plugins.modules.set_stage import SECOND, THIRD, Store
 
 pytestmark = pytest.mark.integration
-NAME, AT = "before-release-7", "2026-11-22T12:00:00.003000Z"
-GROUPS = ("postgresql", "redis", "influxdb", "app_services", "backup_store")
-
-
-def captured(set_id: str) -> str:
-    return f"{set_id[:4]}-{set_id[4:6]}-{set_id[6:8]}T05:17:00Z"
 
 
 @pytest.fixture(name="store")
 def _store(tmp_path: Path) -> Store:
-    """Three signed sets a day apart, and a restore point between the last two."""
-    made = Store(tmp_path)
-    for set_id in (FIRST, SECOND, THIRD):
-        made.make(set_id)
-        manifest = made.manifest(set_id)
-        manifest["started_at"], manifest["finished_at"] = captured(set_id), captured(set_id)
-        manifest["components"]["influxdb"] |= {"recovery_point": captured(set_id), "buckets": [], "shards": []}
-        manifest["components"]["redis"]["recovery_point"] = captured(set_id)
-        made.resign(set_id, manifest)
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state/environment_id").write_text(ENVIRONMENT["environment_id"])
-    (made.path / "fence").mkdir()
-    given = {"store_path": str(made.path), "name": NAME, "at": AT, "lsn": "0/5000118", "timeline": 1, "segment": "x"}
-    given |= {"fence": {"recovery_id": "backup-20261122T120000Z", "epoch": 1}, "by": "jane", "signing_key": made.key}
-    assert run("restore_point", {**given, "environment_id": ENVIRONMENT["environment_id"]})["changed"]
-    return made
-
-
-def playbook(store: Store, path: str, **inputs: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook on the store."""
-    folder = store.path.parent
-    variables: dict[str, Any] = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "recovery_environment": ENVIRONMENT["environment"],
-        "recovery_environment_id": ENVIRONMENT["environment_id"],
-        "recovery_confirm": ENVIRONMENT["environment"],
-        "backup_store_path": str(store.path),
-        "recovery_state_path": str(folder / "state"),
-        "backup_set_trusted_signers": store.signers,
-        "backup_set_signing_key": store.key,
-        # There is no platform: what only reads the store needs none.
-        "recovery_compose": {"project": store.path.parent.name, "directory": "/nowhere", "files": ["compose.yaml"]},
-        "postgresql_container": f"{store.path.parent.name}-none",
-        "postgresql_database": "none",
-        "postgresql_stanza": "platform3",
-        "postgresql_service": "postgresql",
-        "postgresql_image": "platform3/postgresql:17",
-    }
-    inventory = {"all": {"vars": variables, "children": {one: {"hosts": {f"{one}-host": {}}} for one in GROUPS}}}
-    (folder / "inventory.json").write_text(json.dumps(inventory))
-    argv = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "inventory.json"), path]
-    argv += [part for name, value in inputs.items() for part in ("-e", f"{name}={value}")]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"}
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    return named_store(tmp_path)
 
 
 def assess(store: Store, **inputs: str) -> subprocess.CompletedProcess[str]:

@@ -99,6 +99,9 @@ def test_a_point_is_looked_at_beside_the_platform_and_dropped() -> None:
         assert made.status == 0, made.text[-8000:]
         again = playbook(LAB_INVENTORY, *into_sandbox(target))
         assert again.status != 0 and "PRC-430" in again.text
+        expiry = playbook(LAB_INVENTORY, "playbooks/expire_backups.yml", "--check")
+        assert expiry.status == 0, expiry.text[-4000:]
+        assert "a sandbox was made from it" in " ".join(expiry.text.split())
 
         assert query("SHOW archive_mode", PORTS["postgresql"]) == "off"
         assert query("SELECT count(*) FROM sandbox_mark", PORTS["postgresql"]) == 3

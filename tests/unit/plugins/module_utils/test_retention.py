@@ -36,7 +36,7 @@ def staying(verdicts: list[Verdict]) -> set[str]:
 
 @st.composite
 def stores(draw: st.DrawFn) -> list[Kept]:
-    """Sets of a year and a half; increments need the sets back to their full one; some are bad, some held."""
+    """Sets of a year and a half; increments need the sets back to their full one; some are bad, held or in use."""
     made: list[Kept] = []
     for hours in sorted(draw(st.sets(st.integers(0, 12000), max_size=25))):
         needs: tuple[str, ...] = ()
@@ -52,6 +52,7 @@ def stores(draw: st.DrawFn) -> list[Kept]:
                 bad="condemned" if kind == "condemned" else "broken" if bad else "",
                 bad_since=at(hours + draw(st.integers(0, 500))) if kind == "condemned" or bad else None,
                 held="foreign" if kind == "held" else "",
+                in_use=draw(st.sampled_from(["", "", "", "a sandbox was made from it"])),
             )
         )
     return draw(st.permutations(made))
@@ -82,6 +83,11 @@ def test_no_set_goes_that_one_which_stays_is_read_with(sets: list[Kept], policy:
     for one in sets:
         if one.set_id in stay:
             assert set(one.needs) & there <= stay
+
+
+@given(stores(), policies)
+def test_no_set_goes_that_is_in_use(sets: list[Kept], policy: Policy) -> None:
+    assert {one.set_id for one in sets if one.in_use} <= staying(decide(sets, policy, NOW))
 
 
 @given(stores(), policies)
@@ -126,6 +132,19 @@ def test_each_rule_keeps_the_newest_of_its_periods() -> None:
         "20260103T023000Z": "the newest, hourly 2026-01-03 02 h, daily 2026-01-03",
         "20260102T060000Z": "hourly 2026-01-02 06 h, daily 2026-01-02",
         "20260101T230000Z": "daily 2026-01-01",
+    }
+
+
+def test_what_is_in_use_stays_with_its_chain_and_says_why_though_no_rule_keeps_it() -> None:
+    full, increment = a_set(0), a_set(1, needs=(a_set(0).set_id,))
+    condemned = a_set(24, bad="it was condemned", bad_since=at(24))
+    sets = [full, replace(increment, in_use="read"), replace(condemned, in_use="read"), a_set(36), a_set(48)]
+    reasons = {one.set_id: one.reason for one in decide(sets, NOTHING, NOW) if one.stays}
+    assert reasons == {
+        a_set(48).set_id: "the newest",
+        condemned.set_id: "read",
+        increment.set_id: "read",
+        full.set_id: f"needed by {increment.set_id}",
     }
 
 

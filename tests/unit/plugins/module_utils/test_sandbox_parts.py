@@ -142,14 +142,14 @@ GROUPS = {name: [f"{name}-1"] for name in ("postgresql", "redis", "influxdb")}
 def test_the_card_shows_both_and_how_to_take_the_sandbox_over() -> None:
     hosts: dict[str, dict[str, Any]] = {
         "postgresql-1": {
-            "__recovery_figures_running": {"failed": True, "msg": "it is down"},
-            "__recovery_figures_sandbox": {"figures": [{"what": "orders", "count": 8, "newest": None}]},
+            "__sandbox_figures_running": {"failed": True, "msg": "it is down"},
+            "__sandbox_figures_there": {"figures": [{"what": "orders", "count": 8, "newest": None}]},
         },
         "redis-1": {
-            "__recovery_figures_running": {"figures": [{"what": "keys in db0", "count": 1200, "newest": None}]},
-            "__recovery_figures_sandbox": {"figures": [{"what": "keys in db0", "count": 1000, "newest": None}]},
+            "__sandbox_figures_running": {"figures": [{"what": "keys in db0", "count": 1200, "newest": None}]},
+            "__sandbox_figures_there": {"figures": [{"what": "keys in db0", "count": 1000, "newest": None}]},
         },
-        "influxdb-1": {"__recovery_figures_sandbox": {"failed": True, "error": {"found": "no answer"}}},
+        "influxdb-1": {"__sandbox_figures_there": {"failed": True, "error": {"found": "no answer"}}},
     }
     shown = sandbox_comparison(hosts, GROUPS, RECORD)
     rows = {" ".join(line.split()) for line in shown["table"]}
@@ -210,5 +210,5 @@ def test_good_input_of_a_sandbox_is_taken() -> None:
 
 
 def test_what_the_sandbox_replaces_cannot_be_given_from_outside() -> None:
-    [task] = yaml.safe_load((ROOT / "roles/recovery/tasks/sandbox_component.yml").read_text(encoding="utf-8"))
+    [task] = yaml.safe_load((ROOT / "roles/sandbox/tasks/component.yml").read_text(encoding="utf-8"))
     assert set(task["vars"]) | {"recovery_state_path"} == SANDBOX_OWN
