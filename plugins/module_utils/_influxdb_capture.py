@@ -328,7 +328,7 @@ def require_buckets(content: Mapping[str, Any], organisation: str, names: Sequen
             f"back up bucket {name} of organisation {organisation}",
             found,
             "the set stays incomplete and is never chosen",
-            "if somebody deleted it, bring it back (playbooks/find_moment.yml names the last set that has it): until then "
-            "no set of InfluxDB is made; else compare influxdb_url, influxdb_organisation and influxdb_buckets with the "
-            "platform",
+            "if somebody deleted it, bring it back (playbooks/find_moment.yml names the last set that has it): until "
+            "then no set of InfluxDB is made; else compare influxdb_url, influxdb_organisation and influxdb_buckets "
+            "with the platform",
         )

@@ -84,7 +84,11 @@ def _of_redis(one: Mapping[str, Any]) -> dict[str, Any]:
 def _of_influxdb(one: Mapping[str, Any]) -> dict[str, Any]:
     sure = one["at"] is not None or one["values"] is not None or one["what"] != "points"
     whole, part = f"bucket {one['bucket']}", f"{one['what']} of bucket {one['bucket']}"
-    between = f"between sets {one['set_before']} and {one['set_after']}" if one["set_after"] else f"since set {one['set_before']}"
+    between = (
+        f"between sets {one['set_before']} and {one['set_after']}"
+        if one["set_after"]
+        else f"since set {one['set_before']}"
+    )
     return {
         "time": one["at"] or f"{one['from']} to {one['to']}",
         "from": one["at"] or one["from"],

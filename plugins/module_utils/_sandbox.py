@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.platform3.recovery.plugins.module_utils._catalog_text import WIDTH
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import named
 from ansible_collections.platform3.recovery.plugins.module_utils._times import short
 
 LOOPBACK = "127.0.0.1"
@@ -156,9 +157,11 @@ def card(record: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
 
     compared: of each component compare's result; one whose figures could not be had has the reason instead, a text.
     """
-    named = f" (restore point {record['point_name']})" if record["point_name"] else ""
+    of = named(record["point_name"], record["wal_target"])
     lines = [f"== SANDBOX of {record['environment']} ".ljust(WIDTH, "=")]
-    lines.append(f"  asked for   {record['target_time']}{named}, from backup set {record['backup_set']}")
+    lines.append(
+        f"  asked for   {record['target_time']}{f' ({of})' if of else ''}, from backup set {record['backup_set']}"
+    )
     for name, one in record["components"].items():
         lines.append(f"  {name:<11} reached {one['reached']}, look at {one['address']}, container {one['container']}")
     lines += ["", _ROW.format("", "running", "sandbox", "difference", "newest running / sandbox").rstrip()]
@@ -181,11 +184,13 @@ def _row(one: Mapping[str, Any]) -> str:
 
 def promotion(record: Mapping[str, Any]) -> str:
     """The command that brings the running platform to the very same point, from the very same set."""
-    target = (
-        f"recovery_point_name={record['point_name']}"
-        if record["point_name"]
-        else f"recovery_target_time={record['target_time']}"
-    )
+    wal = record["wal_target"]
+    if wal:
+        target = f"recovery_target_{wal['kind']}={wal['value']}"
+    elif record["point_name"]:
+        target = f"recovery_point_name={record['point_name']}"
+    else:
+        target = f"recovery_target_time={record['target_time']}"
     environment = record["environment"]
     return (
         f"ansible-playbook point_in_time_recovery.yml -e {target} -e recovery_backup_set={record['backup_set']}"

@@ -15,7 +15,9 @@ _ISO = re.compile(
 )
 
 # The same with the name of a zone, such as Europe/Berlin or CET.
-_ZONED = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)\s?\[?([A-Za-z][A-Za-z_+-]*(?:/[A-Za-z0-9_+-]+)*)\]?")
+_ZONED = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)\s?\[?([A-Za-z][A-Za-z_+-]*(?:/[A-Za-z0-9_+-]+)*)\]?"
+)
 
 
 def parse_iso(text: str) -> float:

@@ -133,6 +133,7 @@ RECORD = {
     "environment": "lab",
     "target_time": "2026-11-23T05:17:00.000Z",
     "point_name": "",
+    "wal_target": {},
     "backup_set": "20261123T050000Z",
     "components": {"redis": {"reached": "2026-11-23T05:17:00Z", "address": "127.0.0.1:16379", "container": "r"}},
 }
@@ -160,9 +161,23 @@ def test_the_card_shows_both_and_how_to_take_the_sandbox_over() -> None:
         " -e recovery_backup_set=20261123T050000Z -e recovery_confirm=lab -e recovery_replace_running=lab"
     )
     assert command in rows and shown["found"]["take_over"] == command
-    named = sandbox_comparison(hosts, GROUPS, {**RECORD, "point_name": "before-release"})
-    assert "recovery_point_name=before-release" in named["found"]["take_over"]
-    assert "recovery_target_time" not in named["found"]["take_over"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "words"),
+    [
+        ({"point_name": "before-release"}, "recovery_point_name=before-release", "(restore point before-release)"),
+        ({"wal_target": {"kind": "lsn", "value": "0/A"}}, "recovery_target_lsn=0/A", "(LSN 0/A)"),
+        ({"wal_target": {"kind": "xid", "value": "771"}}, "recovery_target_xid=771", "(transaction 771)"),
+    ],
+)
+def test_it_is_taken_over_by_what_was_asked_for_and_not_by_its_instant(
+    asked: dict[str, Any], target: str, words: str
+) -> None:
+    shown = sandbox_comparison({f"{one}-1": {} for one in GROUPS}, GROUPS, {**RECORD, **asked})
+    assert f"point_in_time_recovery.yml -e {target} -e" in shown["found"]["take_over"]
+    assert "recovery_target_time" not in shown["found"]["take_over"]
+    assert f"2026-11-23T05:17:00.000Z {words}, from backup set" in "\n".join(shown["table"])
 
 
 def test_who_failed_or_said_nothing_has_not_come_through() -> None:
