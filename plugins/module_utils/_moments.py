@@ -33,8 +33,8 @@ def whole_milliseconds(instant: str) -> str:
 def moments_of(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """By the results of the modules, by component: events in order of time, what was not searched, lines for people.
 
-    A component that was not searched at all has no result; one whose search failed has its error. What the audit log says
-    of a transaction that the WAL names too stands with that one.
+    A component that was not searched at all has no result; one whose search failed has its error. What the audit log
+    says of a transaction that the WAL names too stands with that one.
     """
     events: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -99,7 +99,7 @@ def _with_audit(events: Sequence[dict[str, Any]], audit: Sequence[Mapping[str, A
 
 
 def _rows(event: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """An event's row, and one below it that says who it was, where the audit log tells that: on one line it is too long."""
+    """An event's row, and one below it that says who it was, where the audit log tells that: one line is too long."""
     if "by" not in event:
         return [(event["time"], event["component"], event["what"], event["size"], event["target"] or "-")]
     what, which = event["what"], ""

@@ -10,10 +10,10 @@ short_description: Find who took data away, in the audit log that the platform k
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
-  - Runs a query of the inventory on the running server as the owner of the data, in a transaction that cannot write, and
-    gives what the platform's own audit log says of a time.
-  - Where the server does not answer, that is no failure but stands in RV(warnings_found). M(postgresql_wal_find_info)
-    needs no server.
+  - Runs a query of the inventory on the running server as the owner of the data, in a transaction that cannot write,
+    and gives what the platform's own audit log says of a time.
+  - Where the server does not answer, that is no failure but stands in RV(warnings_found).
+    M(platform3.recovery.postgresql_wal_find_info) needs no server.
   - Takes no lock and changes nothing.
 extends_documentation_fragment: [platform3.recovery.postgresql]
 options:
@@ -23,8 +23,8 @@ options:
     required: true
   query:
     description:
-      - A SELECT with the columns C(at) (timestamptz), C(actor), C(action), C(object), and C(rows), C(xid) (the transaction)
-        and C(source) (program and address), which may be null.
+      - A SELECT with the columns C(at) (timestamptz), C(actor), C(action), C(object), and C(rows), C(xid) (the
+        transaction) and C(source) (program and address), which may be null.
       - V(%(from)s) and V(%(until)s) in it stand for the time that is searched. Another per cent sign is written once.
     type: str
     required: true
@@ -173,8 +173,8 @@ def asked(session: Session, given: dict[str, Any], span: tuple[int, int]) -> lis
             "search the platform's audit log",
             error.found,
             "nothing was changed",
-            f"correct postgresql_audit_query (it gives {', '.join(COLUMNS)}), or narrow recovery_window_seconds where it"
-            " took too long",
+            f"correct postgresql_audit_query (it gives {', '.join(COLUMNS)}), or narrow recovery_window_seconds where"
+            " it took too long",
         ) from None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who took data away is told by the lab's audit log, with the transaction that the WAL tells, and survives a restore."""
+"""Who took data away is told by the lab's audit log, with the transaction that the WAL tells; a restore keeps that."""
 
 from __future__ import annotations
 
@@ -152,9 +152,7 @@ def test_who_it_was_stands_with_what_the_wal_tells(audited: Audited) -> None:
     found = moments_of(results)
     assert found["problems"] == [] and found["notes"] == [], found["table"]
     told = [(one["found"]["kind"], one["audit"]) for one in found["events"] if one["component"] == "postgresql"]
-    assert [
-        (kind, sorted((one["actor"], one["action"], one["object"]) for one in deeds)) for kind, deeds in told
-    ] == [
+    assert [(kind, sorted((one["actor"], one["action"], one["object"]) for one in deeds)) for kind, deeds in told] == [
         ("DELETE", [("jane", "sql.delete", "public.audit_log")]),
         ("DELETE", [("jane", "sql.delete", "public.deposits")]),
         ("TRUNCATE", [("jane", "sql.truncate", "public.executions"), ("jane", "sql.truncate", "public.orders")]),

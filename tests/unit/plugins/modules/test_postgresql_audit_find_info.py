@@ -41,6 +41,4 @@ def test_a_host_that_lost_its_engine_is_a_warning(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", str(tmp_path))
     found = run("postgresql_audit_find_info", GIVEN)
     assert (found["events"], found["searched"], found["changed"]) == ([], [], False)
-    assert found["warnings_found"] == [
-        "the server does not answer (the docker command is not installed on this host)"
-    ]
+    assert found["warnings_found"] == ["the server does not answer (the docker command is not installed on this host)"]
