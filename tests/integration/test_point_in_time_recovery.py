@@ -93,6 +93,9 @@ def test_a_mistake_is_found_and_undone_in_every_datastore(tmp_path: Path) -> Non
     [mistake] = [one for one in told["events"] if one["component"] == "postgresql"]
     assert mistake["what"].startswith("DELETE") and "audit_log" in mistake["what"], told["table"]
     assert mistake["size"] == f"{gone} rows" and told["problems"] == []
+    # The log that was emptied tells who emptied it.
+    [who] = mistake["by"]
+    assert who.startswith("forex_admin from ") and mistake["audit"][0]["rows"] == gone
     assert 0 < parse_iso(around) - parse_iso(mistake["target"]) < 3
 
     run("playbooks/recovery_window.yml", recovery_target_xid=last_good, recovery_window_file=window)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._input_forms import instant
-from ansible_collections.platform3.recovery.plugins.module_utils._moments import moments_of, whole_milliseconds
+from ansible_collections.platform3.recovery.plugins.module_utils._moments import AUDIT, moments_of, whole_milliseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 from hypothesis import given
@@ -70,7 +70,7 @@ def test_what_is_no_instant_in_utc_is_no_target(wrong: str) -> None:
 
 def test_all_are_in_one_list_by_time_with_their_targets() -> None:
     stores = {"postgresql": result(DROPPED, gaps=[]), "redis": result(FLUSHED), "influxdb": result(GONE)}
-    found = moments_of({**stores, "recovery": result()})
+    found = moments_of({**stores, "recovery": result(), AUDIT: result()})
     assert [(one["component"], one["target"]) for one in found["events"]] == [
         ("influxdb", "2026-11-23T14:29:00.123Z"),
         ("redis", "2026-11-23T14:30:04.000Z"),
@@ -95,7 +95,7 @@ def test_a_bucket_that_the_server_lacks_is_told_by_the_last_set_that_has_it() ->
 
 def test_what_cannot_be_reached_has_no_target() -> None:
     left = {**DROPPED, "before": None, "abandoned_timeline": 3}
-    empty = {name: result() for name in ("redis", "influxdb", "recovery")}
+    empty = {name: result() for name in ("redis", "influxdb", "recovery", AUDIT)}
     found = moments_of({"postgresql": result(left, gaps=[]), **empty})
     assert found["events"][0]["target"] is None
     assert found["table"][1].endswith("(on timeline 3, which an earlier recovery left)        -")
@@ -109,6 +109,7 @@ def test_gaps_warnings_and_failures_are_said() -> None:
             "redis": {"skipped": True, "skip_reason": "Conditional result was False"},
             "influxdb": {"msg": "[PRC-766] Could not search.", "error": {}},
             "recovery": result(),
+            AUDIT: result(),
         }
     )
     assert found["notes"] == [
@@ -117,7 +118,7 @@ def test_gaps_warnings_and_failures_are_said() -> None:
     ]
     assert found["problems"] == ["influxdb was not searched: [PRC-766] Could not search."]
     assert found["table"] == ["nothing was found that took data away", *found["notes"], *found["problems"]]
-    assert len(moments_of({})["problems"]) == 4
+    assert len(moments_of({})["problems"]) == 5
 
 
 def journal(scenario: str, *runs: tuple[int, int, str | None]) -> str:
@@ -152,7 +153,7 @@ def test_what_was_done_around_the_time_is_listed_without_a_target(tmp_path: Path
     ]
     assert done["searched"] == [{"journals": 5}]
     stores = {name: result() for name in ("postgresql", "redis", "influxdb")}
-    found = moments_of({**stores, "recovery": done})
+    found = moments_of({**stores, "recovery": done, AUDIT: result()})
     assert [one["target"] for one in found["events"]] == [None] * 3 and found["problems"] == []
     assert "recovery   rollback r-2 by jane@here, success at 2026-11-23T14:31:00.000Z" in found["table"][2]
     assert "point in time r-1 by jane@here, no end recorded" in found["table"][1]
