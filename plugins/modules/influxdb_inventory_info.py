@@ -10,8 +10,8 @@ short_description: List the ids of what a running InfluxDB holds
 version_added: 0.1.0
 author: Platform3 (@platform3)
 description:
-  - Lists organisations, users, authorisations, buckets, tasks and dashboards by their ids, as a backup set's manifest does.
-    Compared with the newest set it tells what is gone since.
+  - Lists organisations, users, authorisations, buckets, tasks and dashboards by their ids, as a backup set's manifest
+    does. Compared with the newest set it tells what is gone since.
   - Changes nothing.
 options:
   url:
