@@ -9,7 +9,8 @@ a page has a header (id u64, flags u16, count u16, overflow u32) and elements, w
 itself; a bucket's value is root page u64 and sequence u64, and its one leaf page follows where root is 0.
 
 Changed buckets are written to new pages at the end of the file, then a new meta page names the new root: what was
-there stays as it is, so that a crash in between leaves the old state.
+there stays as it is, so that a crash in between leaves the old state. That meta page names no list of free pages, as
+with NoFreelistSync: whoever opens the file next finds them by itself, those of the replaced buckets too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _META = struct.Struct("<IIIIQQQQQ")
 _CHECKSUM = struct.Struct("<Q")
 _BRANCH_FLAG, _LEAF_FLAG, _META_FLAG = 1, 2, 4
 _BUCKET_FLAG = 1
+_NO_FREELIST = 0xFFFFFFFFFFFFFFFF
 _MAXIMUM_ITEMS = 60_000
 _MAXIMUM_DEPTH = 32
 
@@ -61,7 +63,11 @@ class BoltFile:
             raise NotBolt("it has no valid meta page")
         newest = max(metas, key=lambda meta: meta[8])
         self._page_bytes, self._flags = newest[2], newest[3]
-        self._root, self._sequence, self._freelist, self._pages, self._transaction = newest[4:9]
+        self._root, self._sequence, _freelist, self._pages, self._transaction = newest[4:9]
+
+    def names(self) -> list[str]:
+        """The buckets at the top."""
+        return [name.decode() for name, (flags, _value) in self._tree(self._root).items() if flags & _BUCKET_FLAG]
 
     def bucket(self, name: str) -> dict[bytes, bytes]:
         """Keys and values of a bucket at the top; NotBolt where it is missing or holds buckets itself."""
@@ -90,7 +96,7 @@ class BoltFile:
             os.fsync(stream.fileno())
             transaction = self._transaction + 1
             meta = _META.pack(
-                MAGIC, VERSION, self._page_bytes, self._flags, root, self._sequence, self._freelist, pages, transaction
+                MAGIC, VERSION, self._page_bytes, self._flags, root, self._sequence, _NO_FREELIST, pages, transaction
             )
             number = transaction % 2
             page = _HEADER.pack(number, _META_FLAG, 0, 0) + meta + _CHECKSUM.pack(checksum(meta))

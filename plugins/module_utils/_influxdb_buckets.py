@@ -135,3 +135,32 @@ def only_chosen(plan: Plan, chosen: Iterable[Chosen]) -> Plan:
         and bucket.starts_ns < one.shard.ends_ns
     )
     return replace(plan, shards=shards)
+
+
+# --- the module's result ---
+
+
+def told(chosen: Chosen, restored: int, made: bool, its_id: str | None) -> dict[str, Any]:
+    """A bucket in the module's result."""
+    return {"range": chosen.range, "restored": restored, "made": made, "id": its_id}
+
+
+def warnings_of(chosen: Iterable[Chosen], buckets: dict[str, dict[str, Any]]) -> list[str]:
+    """What must be known of buckets that have another id than in the set."""
+    return [
+        f"bucket {one.name} has {'id ' + buckets[one.name]['id'] if buckets[one.name]['id'] else 'another id'}, in the"
+        f" backup set it had {one.id}: tokens, mappings and dashboards that name that one do not find it"
+        for one in chosen
+        if buckets[one.name]["id"] != one.id
+    ]
+
+
+def diff_of(chosen: Iterable[Chosen], buckets: dict[str, dict[str, Any]], service: str) -> dict[str, str]:
+    """What becomes of each bucket."""
+    before, after = "", ""
+    for one in chosen:
+        bucket = buckets[one.name]
+        under = f"its old id, for which {service} restarts" if bucket["id"] == one.id else "another id"
+        before += f"{one.range}: {'no such bucket' if bucket['made'] else 'what the live server holds'}\n"
+        after += f"{one.range}: what the set holds{', made again under ' + under if bucket['made'] else ''}\n"
+    return {"before": before, "after": after}

@@ -27,8 +27,7 @@ COMPONENT, SCRATCH_LABEL = "influxdb-buckets", "platform3.recovery.influxdb_buck
 @contextmanager
 def source_server(given: Mapping[str, Any], plan: Plan, fence: Fence) -> Iterator[InfluxApi]:
     """The scratch server's API. given: the module's inputs. Nothing of it is left; every byte read was compared."""
-    stop_orphans(COMPONENT, given["environment_id"], fence)
-    _remove_left(given["environment_id"])
+    remove_left(given["environment_id"], fence)
     volume = f"{given['compose']['project']}_influxdb-buckets-{fence.recovery_id}"
     labels = ["--label", f"{ENVIRONMENT_LABEL}={given['environment_id']}", "--label", f"{SCRATCH_LABEL}=yes"]
     docker(["volume", "create", *labels, volume])
@@ -57,8 +56,9 @@ def source_server(given: Mapping[str, Any], plan: Plan, fence: Fence) -> Iterato
         docker(["volume", "rm", "--force", volume], check=False)
 
 
-def _remove_left(environment_id: str) -> None:
+def remove_left(environment_id: str, fence: Fence) -> None:
     """Take away what a run that was killed had left; what another one works with stays."""
+    stop_orphans(COMPONENT, environment_id, fence)
     filters = ["--filter", f"label={ENVIRONMENT_LABEL}={environment_id}", "--filter", f"label={SCRATCH_LABEL}=yes"]
     for name in docker(["volume", "ls", "--quiet", *filters]).stdout.split():
         docker(["volume", "rm", name], check=False)

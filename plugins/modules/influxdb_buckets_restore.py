@@ -17,8 +17,10 @@ description:
     what it then holds. Other buckets, and points outside of the range, are not touched.
   - All that the live server holds in the range is kept aside first, in the quarantine of its volume, under the recovery
     id. O(state=put_back) gives the range what it had; what was written into it since is lost.
-  - A bucket that is gone is made anew, with its name and retention. It gets another id, which the server gives; tokens,
-    mappings and dashboards that name the old one do not find it. A recovery of the whole InfluxDB keeps all ids.
+  - A bucket that is gone is made again with its name, description, retention and mappings, and under its old id, so
+    that tokens and dashboards that name it find it. Only a server that is stopped can be given an id, so it restarts
+    for this once, before the first point is written. Where another bucket has that id, and where one of that name was
+    made meanwhile, the bucket has another id, and RV(warnings_found) says so.
   - A range that reaches further than the set, or than the bucket's retention, is cut there.
   - With the same recovery id it goes on where an earlier run ended, and changes nothing once that was the end.
 extends_documentation_fragment:
@@ -58,6 +60,10 @@ options:
     description: Points after this instant (ISO 8601 with its offset) are not taken; empty for all that the set holds.
     type: str
     default: ""
+  service:
+    description: Compose service of the live server, which restarts where a bucket is gone.
+    type: str
+    required: true
   volume:
     description: Compose key of the live server's volume, in whose quarantine the points are kept.
     type: str
@@ -117,8 +123,12 @@ options:
     description: Archives unpacked at once.
     type: int
     default: 2
+  stop_grace_seconds:
+    description: How long the live server may take to stop, where it has to.
+    type: int
+    default: 10
   start_timeout_seconds:
-    description: How long the scratch server may take until it answers.
+    description: How long the scratch server may take until it answers, and the live one behind a restart.
     type: int
     default: 600
 """
@@ -131,6 +141,7 @@ EXAMPLES = r"""
     buckets: [market-data]
     start: "2026-11-23T14:00:00+00:00"
     stop: "2026-11-23T15:00:00+00:00"
+    service: influxdb
     volume: influxdb-data
     image: platform3/influxdb:2.7
     environment_id: "{{ recovery_environment_id }}"
@@ -146,6 +157,7 @@ EXAMPLES = r"""
     state: put_back
     fence: "{{ recovery_fence }}"
     compose: "{{ recovery_compose }}"
+    service: influxdb
     volume: influxdb-data
     image: platform3/influxdb:2.7
     environment_id: "{{ recovery_environment_id }}"
@@ -157,8 +169,8 @@ EXAMPLES = r"""
 RETURN = r"""
 buckets:
   description:
-    - Of each bucket the V(range) that was taken, the values V(restored) (in check mode, that would be), and whether the
-      bucket was V(made) anew.
+    - Of each bucket the V(range) that was taken, the values V(restored) (in check mode, that would be), whether the
+      bucket was gone and is V(made) again, and its V(id) (in check mode null where the server would choose it).
   returned: success
   type: dict
 kept:
@@ -170,12 +182,12 @@ recovery_point:
   returned: with O(state=restored)
   type: str
 checks:
-  description: That each bucket holds what was written.
+  description: That each bucket holds what was written, and that no bucket and no token is missing behind a restart.
   returned: success, not in check mode
   type: list
   elements: dict
 warnings_found:
-  description: Buckets that were made anew, with another id.
+  description: Buckets that have another id than in the set, and mappings that lead elsewhere by now.
   returned: success
   type: list
   elements: str
@@ -192,18 +204,21 @@ quarantined:
 import subprocess
 import time
 from typing import Any
-from urllib.parse import urlencode
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import COMPOSE_ARGUMENTS, find_volume
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi, NotFound
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_bucket_ids import give_ids
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets import (
     Chosen,
     chosen_buckets,
+    diff_of,
     only_chosen,
     refused,
+    told,
+    warnings_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import (
     Bucket,
@@ -215,12 +230,22 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_bucke
     require_points,
     settle,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_source import source_server
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_live import (
+    Live,
+    foreseen,
+    make_again,
+    name_beside,
+)
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_source import (
+    remove_left,
+    source_server,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import (
     COMPONENT,
     iso,
     restore_plan,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import service_of
 from ansible_collections.platform3.recovery.plugins.module_utils._kept_place import (
     folder_of,
     look_at_state,
@@ -241,6 +266,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stop": {"type": "str", "default": ""},
     "mode": {"type": "str", "choices": ["replace", "merge"], "default": "replace"},
     "target_time": {"type": "str", "default": ""},
+    "service": {"type": "str", "required": True},
     "volume": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "environment_id": {"type": "str", "required": True},
@@ -261,38 +287,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         },
     },
     "streams": {"type": "int", "default": 2},
+    "stop_grace_seconds": {"type": "int", "default": 10},
     "start_timeout_seconds": {"type": "int", "default": 600},
 }
 STATE, POINTS = "points.json", "points.kept"
-
-
-class Live:
-    """The server that serves, and its buckets by name."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.api = InfluxApi(given["url"], given["token"])
-        listed = self.api.json("/api/v2/orgs?" + urlencode({"org": given["organisation"]}))["orgs"]
-        self._organisation = str(listed[0]["id"])
-
-    def bucket(self, name: str) -> Bucket | None:
-        """The bucket of this name; None where there is none."""
-        asked = urlencode({"orgID": self._organisation, "name": name})
-        try:
-            listed = self.api.json(f"/api/v2/buckets?{asked}")["buckets"]
-        except NotFound:
-            return None
-        return Bucket(self.api, self._organisation, str(listed[0]["id"])) if listed else None
-
-    def make(self, chosen: Chosen) -> Bucket:
-        """The bucket anew, under another id."""
-        rules = [{"type": "expire", "everySeconds": chosen.retention_seconds}] if chosen.retention_seconds else []
-        body = {"orgID": self._organisation, "name": chosen.name, "retentionRules": rules}
-        made = self.api.json("/api/v2/buckets", "POST", body)
-        return Bucket(self.api, self._organisation, str(made["id"]))
-
-    def remove(self, bucket: Bucket) -> None:
-        """The bucket with all that it holds."""
-        self.api.json(f"/api/v2/buckets/{bucket.id}", "DELETE")
 
 
 def volume_of(given: dict[str, Any]) -> str:
@@ -303,21 +301,6 @@ def volume_of(given: dict[str, Any]) -> str:
         next_step = "where InfluxDB is lost, bring it back whole (without influxdb_chosen_buckets)"
         raise refused("PRC-774", "find the live InfluxDB's volume", found, next_step)
     return volume
-
-
-def told(chosen: Chosen, restored: int, made: bool) -> dict[str, Any]:
-    """A bucket in the module's result."""
-    return {"range": chosen.range, "restored": restored, "made": made}
-
-
-def warnings_of(buckets: dict[str, dict[str, Any]]) -> list[str]:
-    """What must be known of buckets that were gone."""
-    return [
-        f"bucket {name} was gone and is made anew under another id: tokens and mappings that name the old one do not"
-        " find it"
-        for name, one in buckets.items()
-        if one["made"]
-    ]
 
 
 def keep(worker: VolumeWorker, live: Live, chosen: list[Chosen]) -> int:
@@ -342,7 +325,7 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
     within = (given["start"], given["stop"], given["target_time"])
     chosen = chosen_buckets(content, given["organisation"], given["buckets"], within, now)
     plan = only_chosen(restore_plan(content, given["artefacts"], now, given["older"]), chosen)
-    live, volume = Live(given), volume_of(given)
+    volume = volume_of(given)
     result = {"recovery_point": iso(max(one.stops_ns for one in chosen) - 1), "quarantined": not module.check_mode}
     asked = {
         "buckets": {one.name: one.stops_ns for one in chosen},
@@ -351,10 +334,12 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
         "set_path": given["set_path"],
     }
     if module.check_mode:
+        state = look_at_state(volume, given["image"], fence.recovery_id, STATE)
         with source_server(given, plan, fence) as api:
             found = {one.name: require_points(Bucket(api, one.organisation, one.id), one) for one in chosen}
-        buckets = {one.name: told(one, found[one.name], live.bucket(one.name) is None) for one in chosen}
-        return {**result, "changed": True, "buckets": buckets, "warnings_found": warnings_of(buckets), "parts": {}}
+        buckets = foreseen(given, chosen, found, state)
+        result |= {"changed": True, "buckets": buckets, "diff": diff_of(chosen, buckets, given["service"]), "parts": {}}
+        return {**result, "warnings_found": warnings_of(chosen, buckets)}
     with VolumeWorker(COMPONENT, volume, given["image"], given["environment_id"], fence) as worker:
         state = read_state(worker, STATE)
         if state and (state["state"] == "put_back" or state["asked"] != asked):
@@ -366,20 +351,37 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
             )
         changed = state.get("state") != "brought"
         if changed:
-            state = bring_back(given, chosen, plan, live, worker, {"asked": asked, **state})
+            state = bring_back(given, chosen, plan, worker, {"asked": asked, **state})
     return {
         **result,
         **{name: state[name] for name in ("buckets", "kept", "checks", "parts")},
         "changed": changed,
-        "warnings_found": warnings_of(state["buckets"]),
+        "diff": diff_of(chosen, state["buckets"], given["service"]),
+        "warnings_found": state["warnings"],
     }
 
 
 def bring_back(
-    given: dict[str, Any], chosen: list[Chosen], plan: Any, live: Live, worker: VolumeWorker, state: dict[str, Any]
+    given: dict[str, Any], chosen: list[Chosen], plan: Any, worker: VolumeWorker, state: dict[str, Any]
 ) -> dict[str, Any]:
     """What an earlier run had not done of it; gives what is noted. RecoveryError PRC-777 where it differs."""
     progress, began = Progress(given["progress_path"]), time.monotonic()
+    checks: list[Check] = []
+    restart: list[float] = []
+
+    def give(ids: dict[str, str]) -> None:
+        progress.start("restart for the old bucket ids")
+        stopped = time.monotonic()
+        state["ids"] = ids
+        write_state(worker, STATE, state)
+        checks.extend(give_ids(service_of(given), worker, InfluxApi(given["url"], given["token"]), ids))
+        del state["ids"]
+        write_state(worker, STATE, state)
+        restart.append(time.monotonic() - stopped)
+
+    if "ids" in state:
+        give(state["ids"])
+    live = Live(given)
     with source_server(given, plan, worker.fence) as api:
         served = time.monotonic()
         sources = {one.name: Bucket(api, one.organisation, one.id) for one in chosen}
@@ -391,17 +393,18 @@ def bring_back(
             state |= {"kept": keep(worker, live, chosen), "state": "kept"}
             write_state(worker, STATE, state)
         kept = time.monotonic()
+        found, warnings = make_again(live, chosen, api, worker.fence.recovery_id, give)
         progress.start("writing points", total)
-        checks, buckets = [], {}
+        buckets = {}
         for one in chosen:
-            bucket = live.bucket(one.name) or live.make(one)
+            bucket = found[one.name]
             if given["mode"] == "replace":
                 bucket.delete(one.starts_ns, one.stops_ns)
             values = bring(sources[one.name], bucket, one, progress)
             settle(bucket, one.starts_ns, one.stops_ns)
             wrong = differing(sources[one.name], bucket, one, exact=given["mode"] == "replace")
             checks.append(check(f"values that differ in {one.range}", COMPONENT, 0, wrong))
-            buckets[one.name] = told(one, values, one.name in state["missing"])
+            buckets[one.name] = told(one, values, one.name in state["missing"], bucket.id)
     require(
         checks,
         "PRC-777",
@@ -409,9 +412,11 @@ def bring_back(
         "they are written, and what the range held is kept aside",
         "see who else writes into the range, then go on with the same recovery_id, or put it back (rollback.yml)",
     )
-    parts = {"source": served - began, "keep": kept - served, "bring": time.monotonic() - kept}
+    parts = {"source": served - began, "keep": kept - served, "restart": sum(restart)}
+    parts["bring"] = time.monotonic() - kept - parts["restart"]
     parts = {name: round(seconds, 3) for name, seconds in parts.items()}
     state |= {"state": "brought", "buckets": buckets, "checks": checks, "parts": parts}
+    state["warnings"] = [*warnings_of(chosen, buckets), *warnings]
     write_state(worker, STATE, state)
     return state
 
@@ -419,7 +424,7 @@ def bring_back(
 def undo(module: AnsibleModule) -> dict[str, Any]:
     """Give the ranges what they had; RecoveryError PRC-778 where nothing was kept, PRC-779 where it is not whole."""
     given, fence = module.params, fence_of(module)
-    live, volume = Live(given), volume_of(given)
+    volume = volume_of(given)
     state = look_at_state(volume, given["image"], fence.recovery_id, STATE)
     if not state:
         found = f"the quarantine of {fence.recovery_id} in volume {volume} holds none (released, or none were kept)"
@@ -430,12 +435,19 @@ def undo(module: AnsibleModule) -> dict[str, Any]:
     result |= {"parts": {}, "quarantined": True, "changed": changed}
     if module.check_mode or not changed:
         return result
+    remove_left(given["environment_id"], fence)
     with VolumeWorker(COMPONENT, volume, given["image"], given["environment_id"], fence) as worker:
-        buckets = {}
+        if "ids" in state:
+            # A run was killed on the way to stop or start the server. Whichever ids it has, buckets go by their names.
+            service = service_of(given)
+            service.take_away()
+            service.start(InfluxApi(given["url"], given["token"]))
+        live, buckets = Live(given), {}
         for name, (starts_ns, stops_ns) in state["ranges"].items():
             bucket = live.bucket(name)
-            if bucket and name in state["missing"]:
-                live.remove(bucket)
+            if name in state["missing"]:
+                for made in filter(None, (bucket, live.bucket(name_beside(name, fence.recovery_id)))):
+                    live.remove(made)
             elif bucket:
                 bucket.delete(starts_ns, stops_ns)
                 buckets[name] = bucket

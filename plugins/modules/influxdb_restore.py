@@ -194,10 +194,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._checks import 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import (
     COMPOSE_ARGUMENTS,
     compose_of,
-    docker,
     find_volume,
-    inspect_container,
-    last_line,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
@@ -208,6 +205,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     restore_plan,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import ended, require_away
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import AGGREGATE_OPTIONS
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_token import current_bolt
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
@@ -274,38 +272,6 @@ def ensure_volume(given: dict[str, Any]) -> str:
             "compare influxdb_volume with the volumes in the Compose file",
         )
     return volume
-
-
-def containers_of(project: str, service: str, *filters: str) -> list[str]:
-    """Names of the service's containers."""
-    wanted = [f"label=com.docker.compose.project={project}", f"label=com.docker.compose.service={service}", *filters]
-    arguments = [part for one in wanted for part in ("--filter", one)]
-    return docker(["ps", "--all", *arguments, "--format", "{{.Names}}"]).stdout.split()
-
-
-def require_away(project: str, service: str) -> None:
-    """RecoveryError PRC-713 while the server runs: it would go on writing into the folders that are exchanged."""
-    running = containers_of(project, service, "status=running", "status=restarting", "status=paused")
-    if running:
-        raise RecoveryError(
-            "PRC-713",
-            f"exchange the data of service {service}",
-            f"container {running[0]} still runs",
-            "nothing was exchanged",
-            f"docker rm --force {running[0]}, then go on with the same recovery_id",
-        )
-
-
-def ended(project: str, service: str) -> str:
-    """Why the started server will never answer: its container ends again and again. "" while it may."""
-    for name in containers_of(project, service):
-        container = inspect_container(name) or {}
-        state = container.get("State", {})
-        if container.get("RestartCount", 0) > 1 or state.get("Status") in ("exited", "dead"):
-            log = docker(["logs", "--tail", "20", name], check=False)
-            said = last_line(log.stderr) or last_line(log.stdout)
-            return f"container {name} ended with status {state.get('ExitCode')} ({said})"
-    return ""
 
 
 def cut(placement: Placement, point: PointInTime, given: dict[str, Any], parts: Parts) -> None:

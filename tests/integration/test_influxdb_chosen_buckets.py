@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.platform3.recovery.plugins.module_utils import _influxdb_bucket_ids
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check
+from ansible_collections.platform3.recovery.plugins.module_utils._docker import Compose
+from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import Bucket
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import Service
+from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
-from tests.integration.influxdb_stage import DAY, DAYS, SECOND, Platform, Taken, seed
+from tests.integration.influxdb_stage import DAY, DAYS, IMAGE, SECOND, Platform, Taken, seed
 from tests.integration.scratch import docker, start_module, until
 
 pytestmark = pytest.mark.integration
@@ -35,8 +43,21 @@ class Scene:
         self.mark(
             "market-data", 'ticks,symbol=EURUSD,venue=a\\ b open=true,seen=7u,note="x \\"y\\" \n z"', RANGE[0] + 5
         )
+        self.token = self.prepare_analytics(str(facts["buckets"]["analytics"]))
         self.taken = Taken(folder, platform.backup(folder), facts)
         self.epoch = 1
+
+    def prepare_analytics(self, bucket: str) -> str:
+        """All that names a bucket by its id: a mapping, a label, and a token that is for it alone, which is given."""
+        api, ours = self.platform.api, {"orgID": self.organisation}
+        api.json(f"/api/v2/buckets/{bucket}", "PATCH", {"description": "candles of a minute"})
+        mapping = {"bucketID": bucket, "database": "candles", "retention_policy": "long", "default": True}
+        api.json("/api/v2/dbrps", "POST", {**ours, **mapping})
+        label = api.json("/api/v2/labels", "POST", {**ours, "name": "of analysts"})["label"]
+        api.json(f"/api/v2/buckets/{bucket}/labels", "POST", {"labelID": label["id"]})
+        resource = {"type": "buckets", "id": bucket, **ours}
+        permissions = [{"action": action, "resource": resource} for action in ("read", "write")]
+        return str(api.json("/api/v2/authorizations", "POST", {**ours, "permissions": permissions})["token"])
 
     def bucket(self, name: str) -> Bucket:
         """A bucket of the live server."""
@@ -55,7 +76,6 @@ class Scene:
         """The module's inputs."""
         self.epoch += 1  # as the lock does each time it is taken
         given = self.platform.restore_inputs(self.taken, recovery, self.epoch)
-        given.pop("service")
         return {**given, "buckets": ["market-data"], "start": iso(RANGE[0]), "stop": iso(RANGE[1]), **more}
 
     def run(self, recovery: str, **more: Any) -> dict[str, Any]:
@@ -63,6 +83,36 @@ class Scene:
         result = self.platform.run("influxdb_buckets_restore", self.inputs(recovery, **more))
         assert self.left() == "", result
         return result
+
+    def everything(self) -> dict[str, Any]:
+        """All ids and tokens, and what is known of each bucket and mapping but the time of its last change."""
+        api = self.platform.api
+        buckets = api.json("/api/v2/buckets?limit=100")["buckets"]
+        kept = ("id", "name", "description", "retentionRules", "labels")
+        mappings = api.json(f"/api/v2/dbrps?orgID={self.organisation}")["content"]
+        return {
+            "ids": api.inventory(),
+            "tokens": sorted((one["id"], one["token"], one["status"]) for one in api.authorisations()),
+            "buckets": sorted((one["id"], *(str(one.get(name)) for name in kept)) for one in buckets),
+            "mappings": sorted((one["bucketID"], one["database"], one["retention_policy"]) for one in mappings),
+        }
+
+    def container(self) -> str:
+        """The id of the server's container; empty where it is away."""
+        return docker("ps", "--quiet", "--no-trunc", "--filter", f"name=^{self.platform.id}$")
+
+    def require_scoped_token_works(self) -> None:
+        """The token for analytics writes, reads what it wrote by Flux and by InfluxQL, and may do no more."""
+        platform, own = self.platform, self.platform.api.another(self.token)
+        bucket = Bucket(own, self.organisation, self.taken.bucket("analytics")["id"])
+        line = f"probe value=1 {NOW + DAY - 1}"
+        bucket.write([line])
+        assert line in list(bucket.lines(WHOLE))
+        found = own.read(own.request("GET", "/query?db=candles&q=SELECT+value+FROM+probe"))
+        assert b"probe" in found, found
+        platform.api.delete(self.organisation, bucket.id, iso(NOW + DAY - 1), iso(NOW + DAY), "")
+        with pytest.raises(RecoveryError):
+            Bucket(own, self.organisation, self.bucket("market-data").id).write([line])
 
     def left(self) -> str:
         """The scratch volumes that are there."""
@@ -114,20 +164,178 @@ def test_a_deleted_range_comes_back_and_what_stood_there_goes_and_returns(scene:
     assert scene.run("r-3")["changed"] and scene.points(within=RANGE) == inside
 
 
-def test_a_deleted_bucket_is_made_anew_and_goes_by_put_back(scene: Scene) -> None:
-    candles, old = scene.points("analytics"), scene.bucket("analytics")
-    ticks = scene.points()
-    scene.platform.api.json(f"/api/v2/buckets/{old.id}", "DELETE")
-    done = scene.run("r-10", buckets=["analytics"], start="", stop="")
+def delete_analytics(scene: Scene) -> str:
+    """The bucket is gone; gives the id that it had."""
+    old = scene.bucket("analytics").id
+    scene.platform.api.json(f"/api/v2/buckets/{old}", "DELETE")
+    return old
+
+
+ANALYTICS: dict[str, Any] = {"buckets": ["analytics"], "start": "", "stop": ""}
+
+
+def test_a_deleted_bucket_comes_back_under_its_old_id_and_goes_by_put_back(scene: Scene) -> None:
+    scene.require_scoped_token_works()
+    before, candles, ticks = scene.everything(), scene.points("analytics"), scene.points()
+    old = delete_analytics(scene)
+    without, serving = scene.everything(), scene.container()
+    assert old not in str(without["mappings"]) and without["tokens"] == before["tokens"], "what the server takes away"
+
+    foreseen = scene.run("r-10", **ANALYTICS, _ansible_check_mode=True)
+    assert foreseen["buckets"]["analytics"]["id"] == old and foreseen["warnings_found"] == []
+    assert "made again under its old id, for which influxdb restarts" in foreseen["diff"]["after"]
+    assert scene.everything() == without and scene.container() == serving, "check mode touches nothing"
+
+    done = scene.run("r-10", **ANALYTICS)
     assert "buckets" in done, done
-    assert done["buckets"]["analytics"]["made"] and "under another id" in done["warnings_found"][0]
-    [made] = scene.platform.api.json("/api/v2/buckets?name=analytics")["buckets"]
-    assert made["id"] != old.id and made["retentionRules"][0]["everySeconds"] == 90 * 86400
-    assert scene.points("analytics") == candles and scene.points() == ticks
-    scene.run("r-10", buckets=[], state="put_back")
-    assert "analytics" not in {one["name"] for one in scene.platform.api.json("/api/v2/buckets")["buckets"]}
-    assert scene.run("r-11", buckets=["analytics"], start="", stop="", mode="merge")["changed"]
-    assert scene.points("analytics") == candles
+    assert done["buckets"]["analytics"]["made"] and done["buckets"]["analytics"]["id"] == old
+    assert done["warnings_found"] == [] and len(done["checks"]) == 3 and all(one["ok"] for one in done["checks"])
+    assert scene.container() != serving, "it was restarted"
+    for _start in range(2):
+        assert scene.everything() == before
+        assert scene.points("analytics") == candles and scene.points() == ticks
+        scene.require_scoped_token_works()
+        docker("restart", scene.platform.id)
+        scene.platform.api.await_ready(30)
+    assert scene.run("r-10", **ANALYTICS)["changed"] is False
+
+    assert scene.run("r-10", **{**ANALYTICS, "buckets": []}, state="put_back")["changed"]
+    assert scene.everything() == without and scene.points() == ticks
+    assert scene.run("r-11", **ANALYTICS, mode="merge")["changed"]
+    assert scene.everything() == before and scene.points("analytics") == candles
+
+
+def test_a_bucket_that_was_made_by_hand_meanwhile_keeps_its_id(scene: Scene) -> None:
+    before, candles = scene.everything(), scene.points("analytics")
+    old, api = delete_analytics(scene), scene.platform.api
+    hand = api.json("/api/v2/buckets", "POST", {"orgID": scene.organisation, "name": "analytics"})["id"]
+    serving = scene.container()
+    for check_mode in (True, False):
+        done = scene.run("r-12", **ANALYTICS, _ansible_check_mode=check_mode)
+        assert done["buckets"]["analytics"] | {"made": False, "id": hand} == done["buckets"]["analytics"]
+        assert hand in done["warnings_found"][0] and old in done["warnings_found"][0]
+    assert scene.points("analytics") == candles and scene.container() == serving, "it was not restarted"
+    delete_analytics(scene)
+    assert scene.run("r-13", **ANALYTICS)["changed"] and scene.everything() == before
+
+
+def test_an_id_that_another_bucket_has_is_left_to_it(scene: Scene) -> None:
+    before, candles = scene.everything(), scene.points("analytics")
+    old, api = scene.bucket("analytics").id, scene.platform.api
+    api.json(f"/api/v2/buckets/{old}", "PATCH", {"name": "renamed"})
+    foreseen = scene.run("r-14", **ANALYTICS, _ansible_check_mode=True)
+    assert foreseen["buckets"]["analytics"]["id"] is None and old in foreseen["warnings_found"][0]
+    assert "made again under another id" in foreseen["diff"]["after"]
+    done = scene.run("r-14", **ANALYTICS)
+    assert scene.bucket("renamed").id == old and scene.points("renamed") == candles == scene.points("analytics")
+    assert done["buckets"]["analytics"]["id"] == scene.bucket("analytics").id and old in done["warnings_found"][0]
+    scene.run("r-14", **{**ANALYTICS, "buckets": []}, state="put_back")
+    api.json(f"/api/v2/buckets/{old}", "PATCH", {"name": "analytics"})
+    assert scene.everything() == before and scene.points("analytics") == candles
+
+
+def killed_when(scene: Scene, recovery: str, begun: Callable[[Scene], object]) -> None:
+    """A run that brings analytics back is killed as soon as something is so."""
+    given = {**scene.inputs(recovery, **ANALYTICS), "progress_path": None}
+    process = start_module(scene.platform.folder, "influxdb_buckets_restore", given)
+    try:
+        until(lambda: begun(scene), 60, "it is so far")
+    finally:
+        process.kill()
+        process.wait()
+    noted = scene.platform.in_volume(f"cat quarantine/{recovery}/points.json")
+    assert '"state": "kept"' in noted, "it was killed before its end"
+
+
+def names(scene: Scene) -> list[str]:
+    """The buckets' names; none while the server is away."""
+    try:
+        return [str(one["name"]) for one in scene.platform.api.json("/api/v2/buckets?limit=100")["buckets"]]
+    except RecoveryError:
+        return []
+
+
+def beside_has_the_old_id(scene: Scene) -> bool:
+    """The server is back with the old id, the name is still another."""
+    try:
+        found = scene.platform.api.json(f"/api/v2/buckets/{scene.taken.bucket('analytics')['id']}")
+    except RecoveryError:
+        return False
+    return str(found["name"]) == "analytics.r-63"
+
+
+KILLED: dict[str, Callable[[Scene], object]] = {
+    "r-60": lambda scene: "analytics.r-60" in names(scene),
+    "r-61": lambda scene: not scene.container(),
+    "r-62": lambda scene: scene.platform.in_volume("test ! -e quarantine/r-62/influxd.bolt || echo there"),
+    "r-63": beside_has_the_old_id,
+}
+
+
+@pytest.mark.parametrize("recovery", KILLED)
+def test_a_run_killed_on_the_way_to_the_old_id_is_gone_on_with(scene: Scene, recovery: str) -> None:
+    before, candles = scene.everything(), scene.points("analytics")
+    delete_analytics(scene)
+    killed_when(scene, recovery, KILLED[recovery])
+    if recovery == "r-61":
+        assert not scene.container(), "the server is away"
+    foreseen = scene.run(recovery, **ANALYTICS, _ansible_check_mode=True)
+    assert foreseen["buckets"]["analytics"]["made"] and foreseen["warnings_found"] == [], foreseen
+    done = scene.run(recovery, **ANALYTICS)
+    assert "failed" not in done and all(one["ok"] for one in done["checks"]), done
+    assert scene.everything() == before and scene.points("analytics") == candles
+
+
+def test_what_a_killed_run_had_made_goes_where_somebody_made_the_bucket_by_hand(scene: Scene) -> None:
+    before, candles, api = scene.everything(), scene.points("analytics"), scene.platform.api
+    delete_analytics(scene)
+    killed_when(scene, "r-64", lambda scene: "analytics.r-64" in names(scene))
+    # A stop that the killed run had asked for may still come.
+    until(lambda: scene.platform.compose("up", "--detach") or names(scene), 30, "the server serves")
+    time.sleep(2)
+    until(lambda: scene.platform.compose("up", "--detach") or names(scene), 30, "the server serves")
+    hand = api.json("/api/v2/buckets", "POST", {"orgID": scene.organisation, "name": "analytics"})["id"]
+    done = scene.run("r-64", **ANALYTICS)
+    assert done["buckets"]["analytics"]["id"] == hand and scene.points("analytics") == candles
+    assert "analytics.r-64" not in names(scene)
+    delete_analytics(scene)
+    assert scene.run("r-65", **ANALYTICS)["changed"] and scene.everything() == before
+
+
+@pytest.mark.parametrize("recovery", ["r-60", "r-61"])
+def test_a_run_killed_on_the_way_to_the_old_id_is_put_back(scene: Scene, recovery: str) -> None:
+    before = scene.everything()
+    delete_analytics(scene)
+    without, again = scene.everything(), f"{recovery}-b"
+    killed_when(
+        scene, again, KILLED["r-61"] if recovery == "r-61" else lambda scene: f"analytics.{again}" in names(scene)
+    )
+    done = scene.run(again, **{**ANALYTICS, "buckets": []}, state="put_back")
+    assert "failed" not in done and scene.everything() == without
+    assert scene.run(f"{recovery}-c", **ANALYTICS)["changed"] and scene.everything() == before
+
+
+def test_metadata_that_does_not_prove_itself_is_exchanged_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, platform = scene.platform.api, scene.platform
+    made = api.json("/api/v2/buckets", "POST", {"orgID": scene.organisation, "name": "beside"})["id"]
+    before, given = scene.everything(), scene.inputs("r-70")
+    compose = Compose(platform.id, str(platform.folder), ("compose.yaml",))
+    service, fence = Service(compose, "influxdb", 10, 30), Fence(**given["fence"])
+    seen: list[bool] = []
+
+    def refuse(api: InfluxApi, held: dict[str, set[str]]) -> list[Check]:
+        seen.append("0123456789abcdef" in api.ids("/api/v2/buckets", "buckets"))
+        raise RecoveryError("PRC-780", "prove it", "a token is missing", "", "")
+
+    monkeypatch.setattr(_influxdb_bucket_ids, "proven", refuse)
+    with (
+        VolumeWorker("influxdb", platform.volume, IMAGE, platform.id, fence) as worker,
+        pytest.raises(RecoveryError, match="a token is missing") as caught,
+    ):
+        _influxdb_bucket_ids.give_ids(service, worker, api, {made: "0123456789abcdef"})
+    assert caught.value.code == "PRC-780" and seen == [True], "it had served with the new one"
+    assert scene.everything() == before
+    api.json(f"/api/v2/buckets/{made}", "DELETE")
 
 
 def test_a_target_time_leaves_later_points_out(scene: Scene) -> None:
