@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
@@ -240,7 +241,9 @@ class StoreJournal:
         context.remote_addr = store.get("ansible_host", stores[0])
         kind = store.get("ansible_connection", "ssh")
         self._connection = connection_loader.get(kind, context, task_uuid=action._task._uuid)
-        self._connection.set_options(var_options=dict(store))
+        # Only these of its variables: a task that failed there is one too, and may name what its role alone defines.
+        names = C.config.get_plugin_vars("connection", self._connection._load_name)
+        self._connection.set_options(var_options={name: store[name] for name in names if name in store})
 
     def append(self, entry: dict[str, Any], *, starting: bool = False) -> str:
         """Append one entry; returns the journal's text where a step starts. Raises RecoveryError when outranked."""

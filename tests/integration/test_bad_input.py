@@ -258,7 +258,11 @@ def flip(path: Path) -> None:
 def test_one_flipped_bit_is_found(bench: Bench) -> None:
     spoilt = bench.artefact("influxdb")
     flip(spoilt)
-    refused(bench.recover(), "PRC-230", spoilt.name)
+    ended = bench.recover()
+    refused(ended, "PRC-230", spoilt.name)
+    # Every other host learns of it by the journal, which it writes through the store's connection.
+    for component in ("postgresql", "redis", "influxdb", "app_services"):
+        assert f"{component}: isolate was not begun: assess of recovery failed" in ended.text, ended.text[-6000:]
 
 
 def test_truncated_missing_extra_and_linked_files_are_found(bench: Bench) -> None:
