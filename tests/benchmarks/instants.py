@@ -193,7 +193,7 @@ def measure(lab: Lab, runs: int) -> Result:
         sizes(lab.manifest(backup_set)),
         f"{RECOVERIES * runs} recoveries of all datastores to a random instant in {STORM_SECONDS:.0f} s of marks, under"
         " 50 orders a second",
-        "reached: the newest heartbeat or point that came back, a second before the true instant at most. Redis' log is"
-        " cut at the beginning of the asked second, which the heartbeat before it tells as one second more",
+        "reached, as the report has it: the last commit that was replayed, the beginning of the second at which Redis'"
+        " log was cut, the asked instant where a later set of InfluxDB holds all before it",
     ]
     return Result("instants", about, figures)

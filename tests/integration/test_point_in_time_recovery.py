@@ -22,7 +22,7 @@ from tools import drill
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 # Redis reaches the beginning of the target's second; PostgreSQL and InfluxDB the last that was written at or before it.
-SKEW_SECONDS = 2.0
+SKEW_SECONDS = 1.0
 LOCK = Path("/opt/platform3/recovery/lock")
 
 

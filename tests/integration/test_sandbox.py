@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
 STATE = Path("/opt/platform3/recovery/sandbox")
 PORTS = {"postgresql": 15432, "redis": 16379, "influxdb": 18086}
-SKEW_SECONDS = 2.0
+SKEW_SECONDS = 1.0
 
 
 def query(statement: str, port: int = 5432) -> Any:
