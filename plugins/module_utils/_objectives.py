@@ -131,13 +131,15 @@ def reached_point(history: History, component: str) -> str | None:
     """The latest instant (ISO 8601 UTC) up to which a component is proven to hold everything, None where none is known.
 
     Its restore tells where log or WAL were ended, its verification the newest heartbeat in the data. Each proves that
-    nothing before it is missing, so the later of the two counts. A loss is measured by recovery_point() instead.
+    nothing before it is missing, so the later of the two counts, as it was told: rounded to milliseconds it could lie
+    behind the instant that was asked for. A loss is measured by recovery_point() instead.
     """
     newest = recovery_point(history, component)
     for step in latest_steps(history):
         if newest and step.component == component and step.outcome == "ok" and step.phase == "restore":
+            told = str(step.result.get("recovery_point"))
             try:
-                newest = max(newest, to_iso(parse_iso(str(step.result.get("recovery_point")))), key=parse_iso)
+                newest = max(newest, told, key=parse_iso)
             except ValueError:
                 continue
     return newest

@@ -276,6 +276,14 @@ def test_a_datastore_reached_the_later_of_what_restore_and_heartbeat_prove_and_l
     assert told["skew_seconds"] == 4.4
 
 
+def test_a_reached_instant_is_not_rounded_to_behind_the_one_that_was_asked_for() -> None:
+    written, asked = samples.full(), f"{to_iso(samples.START - 40)[:-1]}719Z"
+    for entry in written.entries:
+        if entry.get("phase") == "restore" and entry.get("component") == "postgresql" and "result" in entry:
+            entry["result"]["recovery_point"] = asked
+    assert build(written, target_time=asked)["evidence"]["point_in_time"]["reached"]["postgresql"] == asked
+
+
 def test_the_card_says_that_a_set_came_from_the_second_copy() -> None:
     report = build(samples.full())
     assert "second copy" not in "\n".join(texts.card(report))
