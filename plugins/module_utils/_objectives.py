@@ -134,15 +134,23 @@ def reached_point(history: History, component: str) -> str | None:
     nothing before it is missing, so the later of the two counts, as it was told: rounded to milliseconds it could lie
     behind the instant that was asked for. A loss is measured by recovery_point() instead.
     """
-    newest = recovery_point(history, component)
-    for step in latest_steps(history):
-        if newest and step.component == component and step.outcome == "ok" and step.phase == "restore":
-            told = str(step.result.get("recovery_point"))
-            try:
-                newest = max(newest, told, key=parse_iso)
-            except ValueError:
-                continue
-    return newest
+    if recovery_point(history, component) is None:
+        return None
+    told = [
+        str(step.result["recovery_point"])
+        for step in latest_steps(history)
+        if step.component == component and step.outcome == "ok" and step.phase in ("restore", "verify")
+        if _is_instant(step.result.get("recovery_point"))
+    ]
+    return max(told, key=parse_iso, default=None)
+
+
+def _is_instant(value: object) -> bool:
+    try:
+        parse_iso(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def downtime_seconds(history: History, incident_at: str | None) -> float | None:
