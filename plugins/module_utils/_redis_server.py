@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
+from ansible_collections.platform3.recovery.plugins.module_utils._login import redis_replies
 
 if TYPE_CHECKING:
     import redis
@@ -93,32 +94,33 @@ def server_of(parameters: dict[str, Any]) -> Server:
     return Server(parameters["host"], parameters["port"], parameters["user"], parameters["password"])
 
 
-def wait_until_serving(server: Server, timeout_seconds: float) -> redis.Redis:
-    """A client of the server once it has loaded its data and takes the current secret; polled each 50 ms.
+def wait_until_serving(server: Server, timeout_seconds: float) -> None:
+    """Until the server has loaded its data and takes the current secret; asked each 50 ms.
 
     Raises RecoveryError PRC-606 where the secret is refused, PRC-607 after timeout_seconds.
     """
-    import redis
-
-    client = server.connect()
     deadline = time.monotonic() + timeout_seconds
     last = "no answer yet"
     while time.monotonic() < deadline:
         try:
-            client.ping()
-            return client
-        except redis.exceptions.AuthenticationError as error:
+            replies = redis_replies(server.host, server.port, ("AUTH", server.user, server.password), ("PING",))
+        except OSError as error:
+            replies, last = [], str(error) or type(error).__name__
+        if replies == ["+OK", "+PONG"]:
+            return
+        # The words of refused secrets; -LOADING and -DENIED (too early, or not from here) are none.
+        if replies and replies[0].startswith(("-WRONGPASS", "-NOAUTH", "-ERR")):
             raise RecoveryError(
                 "PRC-606",
                 f"log in to Redis as {server.user}",
-                f"the server refuses the current password ({error})",
+                f"the server refuses the current password ({replies[0][1:]})",
                 "the data is restored and served; nothing else was changed",
                 "compare the users.acl that the server reads with the secret in the inventory, then go on with the "
                 "same recovery_id",
-            ) from None
-        except redis.exceptions.RedisError as error:
-            last = str(error) or type(error).__name__
-            time.sleep(POLL_SECONDS)
+            )
+        if replies:
+            last = replies[-1][1:]
+        time.sleep(POLL_SECONDS)
     raise RecoveryError(
         "PRC-607",
         f"reach Redis at {server.host}:{server.port} within {timeout_seconds:.0f} s",

@@ -158,9 +158,13 @@ def parse_stats(text: str) -> list[dict[str, str]]:
 
 def probe_warnings(probes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What is to be said of services that should have gone on serving; nothing of those that always answered well."""
-    return [
-        f"{name} was left alone and was not well in {one['asked'] - one['well']} of {one['asked']} probes, for up to "
-        f"{one['longest_seconds']:.1f} s"
-        for name, one in probes.items()
-        if one["well"] < one["asked"]
-    ]
+    warnings = []
+    for name, one in probes.items():
+        if one["asked"] == 0:
+            warnings.append(f"{name} was left alone, and nobody knows whether it was well: {one['last']}")
+        elif one["well"] < one["asked"]:
+            warnings.append(
+                f"{name} was left alone and was not well in {one['asked'] - one['well']} of {one['asked']} probes, for "
+                f"up to {one['longest_seconds']:.1f} s"
+            )
+    return warnings

@@ -84,7 +84,7 @@ options:
         choices: [equal, at_least]
         default: equal
   probes:
-    description: What platform_probe_info found of the services that were left alone; it becomes evidence of the report.
+    description: What platform_probe found of the services that were left alone; it becomes evidence of the report.
     type: dict
     default: {}
   order_query:

@@ -24,9 +24,9 @@ options:
     description: Id of the environment.
     type: str
     required: true
-  content:
-    description: The part C(components.redis) of the set's manifest.
-    type: dict
+  snapshot_at:
+    description: Instant of the set's snapshot, C(components.redis.recovery_point) of its manifest.
+    type: str
     required: true
   snapshot_bytes:
     description: Size of the set's snapshot.
@@ -66,7 +66,7 @@ EXAMPLES = r"""
     fence: "{{ recovery_fence }}"
     image: platform3/redis:8
     environment_id: lab-0123456789ab
-    content: "{{ recovery_set.manifest.components.redis }}"
+    snapshot_at: "{{ recovery_set.manifest.components.redis.recovery_point }}"
     snapshot_bytes: 1048576
     log_path: /opt/platform3/backups/aof
 """
@@ -153,7 +153,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "window": {"type": "bool", "default": False},
     "image": {"type": "str", "required": True},
     "environment_id": {"type": "str", "required": True},
-    "content": {"type": "dict", "required": True},
+    "snapshot_at": {"type": "str", "required": True},
     "snapshot_bytes": {"type": "int", "required": True},
 }
 
@@ -178,7 +178,7 @@ def for_target(given: dict[str, Any], snapshot_at: str, look: Callable[[str], st
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: look, choose."""
     given = module.params
-    snapshot_at = given["content"]["recovery_point"]
+    snapshot_at = given["snapshot_at"]
     look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
     if given["target_time"]:
         return for_target(given, snapshot_at, look)

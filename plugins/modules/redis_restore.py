@@ -271,7 +271,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         )
     began = time.monotonic()
     compose.up([given["service"]])
-    wait_until_serving(server_of(given), given["start_timeout_seconds"]).close()
+    wait_until_serving(server_of(given), given["start_timeout_seconds"])
     return {
         "changed": True,
         "diff": diff_of(given, had, f"{record['source']}, {record['recovery_point']}"),

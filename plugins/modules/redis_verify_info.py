@@ -164,7 +164,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if expected is None:
         expected = content["keys"]
     server = server_of(module.params)
-    wait_until_serving(server, SERVING_TIMEOUT_SECONDS).close()
+    wait_until_serving(server, SERVING_TIMEOUT_SECONDS)
     client = server.connect(COUNT_TIMEOUT_SECONDS)
     # Once services run, the newest heartbeat is theirs.
     heartbeat = of_redis(client.get(REDIS_KEY)) if module.params["exact"] else None

@@ -226,7 +226,7 @@ def test_the_snapshot_is_taken_where_it_reaches_further_and_a_required_log_must_
         "fence": {"recovery_id": "r1", "epoch": 2},
         "image": IMAGE,
         "environment_id": platform.id,
-        "content": backup["content"],
+        "snapshot_at": backup["content"]["recovery_point"],
         "snapshot_bytes": backup["artefacts"][0]["bytes"],
         "log_path": str(platform.store / "aof"),
     }

@@ -105,7 +105,7 @@ class Recoveries:
             "fence": {"recovery_id": "t", "epoch": 1},
             "image": IMAGE,
             "environment_id": self.platform.id,
-            "content": self.backup["content"],
+            "snapshot_at": self.backup["content"]["recovery_point"],
             "snapshot_bytes": self.backup["artefacts"][0]["bytes"],
             "log_path": str(self.platform.store / "aof"),
             "window": True,

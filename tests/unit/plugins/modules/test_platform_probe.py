@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import probe_warnings
 from ansible_collections.platform3.recovery.plugins.module_utils._watch import some_services, watched_services
-from ansible_collections.platform3.recovery.plugins.modules.platform_probe_info import probe
+from ansible_collections.platform3.recovery.plugins.modules.platform_probe import probe
 
 TIERS = [
     {"tier": "critical", "services": ["trading-service", "gateway"], "watched": True},
@@ -35,6 +35,13 @@ def test_the_longest_time_runs_from_the_last_good_answer() -> None:
     found = probed([well, away, away, well, away, well])
     assert found["gateway"] == {"asked": 6, "well": 3, "longest_seconds": 2.0, "last": "ok"}
     assert probe_warnings(found) == ["gateway was left alone and was not well in 3 of 6 probes, for up to 2.0 s"]
+
+
+def test_probes_that_were_killed_are_not_taken_for_good_ones() -> None:
+    unheard = {"asked": 0, "well": 0, "longest_seconds": 0.0, "last": "its probes were killed"}
+    assert probe_warnings({"gateway": unheard}) == [
+        "gateway was left alone, and nobody knows whether it was well: its probes were killed"
+    ]
 
 
 def test_a_service_nobody_knows_is_not_well() -> None:
