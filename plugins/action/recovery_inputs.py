@@ -63,8 +63,6 @@ class ActionModule(ActionBase):
         if inputs["recovery_id"] is None:
             inputs["recovery_id"] = _inputs.new_recovery_id(scenario, time.time())
         inputs["recovery_wal_target"] = _inputs.wal_target(inputs)
-        if inputs["recovery_components"] is None:
-            inputs["recovery_components"] = list(_inputs.ALL_COMPONENTS)
         if inputs["backup_set_components"] is None:
             whole = inputs["backup_set_kind"] == "full"
             inputs["backup_set_components"] = list(_input_forms.STORED if whole else _inputs.INCREMENTAL)

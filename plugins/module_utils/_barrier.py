@@ -28,6 +28,9 @@ def barrier(entries: Sequence[dict[str, Any]], phase: str, component: str) -> st
     runs = read_history(entries).runs
     if runs and runs[-1].get("kind") == "recovery" and not runs[-1].get("components"):
         return None if phase == "assess" else own_failure(entries, phase)
+    if component == "configuration" and phase == "restore":
+        # Its missing files are put back first, as the preflights read them, and beside what else is looked at.
+        return blocking_failure(entries, "assess", component)
     return blocking_failure(entries, phase, component) or missing_proof(entries, phase, component)
 
 
@@ -56,8 +59,6 @@ def missing_proof(entries: Sequence[dict[str, Any]], phase: str, component: str)
     done = {
         (step.phase, step.component) for step in history.steps if step.run == len(history.runs) and step.outcome == "ok"
     }
-    if component == "configuration":
-        return None  # its missing files are put back first, as the preflights read them
     if phase == "verify":
         needed = {("restore", component)} if component in DATASTORES else set()
     elif phase in _NEEDS_OF_ALL:

@@ -205,10 +205,13 @@ def take(module: AnsibleModule, held: Lock | None, lock_path: str) -> dict[str, 
             "nothing was changed",
             "give the id that reports/ and the card name, or say what to recover (target or components)",
         )
-    if again and given["scenario"] in RECOVERIES:
-        require_same_goal(json.loads(read_text(journal_path).splitlines()[0]), given)
     run = 1 + (held.run if held and again else 0)
     details = dict(given["details"])
+    if again and given["scenario"] in RECOVERIES:
+        first = json.loads(read_text(journal_path).splitlines()[0])
+        require_same_goal(first, given)
+        # What was not told again is put on record as it was told first: the barriers wait for these components.
+        details |= goal_of(first)
     if "incident_at" in details and not details["incident_at"]:
         began = time.time() - given["elapsed_seconds"]
         details["incident_at"] = incident(read_log(given["state_path"]), details.get("backup_set"), began)
@@ -279,8 +282,12 @@ def first_details(journal: str, given: dict[str, Any]) -> dict[str, Any]:
     What works on a recovery, such as a rollback, gives nothing and hears what that brought back.
     """
     first = json.loads(journal.splitlines()[0])
-    brought_back = {key: first[key] for key in ("scenario", "components", "services", "parts") if key in first}
-    return {**brought_back, **{key: first.get(key, value) for key, value in given.items()}}
+    return {**goal_of(first, "scenario"), **{key: first.get(key, value) for key, value in given.items()}}
+
+
+def goal_of(first: dict[str, Any], *more: str) -> dict[str, Any]:
+    """What a run brings back, by the record of the recovery's first run."""
+    return {key: first[key] for key in ("components", "services", "parts", *more) if key in first}
 
 
 def require_same_goal(first: dict[str, Any], given: dict[str, Any]) -> None:

@@ -37,10 +37,16 @@ def report() -> dict[str, Any]:
     return found
 
 
-def test_what_was_brought_back_alone_is_put_back_alone() -> None:
-    done = playbook(LAB_INVENTORY, "partial_recovery.yml", "-e", "recovery_components=redis")
-    assert done.status == 0, done.text[-6000:]
+def test_what_failed_goes_on_by_its_id_alone_and_is_put_back_alone() -> None:
+    no_time = ("-e", "redis_start_timeout_seconds=0")
+    failed = playbook(LAB_INVENTORY, "partial_recovery.yml", "-e", "recovery_components=redis", *no_time)
+    assert failed.status != 0 and "PRC-607" in failed.text, failed.text[-6000:]
     recovery_id = report()["recovery_id"]
+    # As the card says it: without the components.
+    assert f"partial_recovery.yml -e recovery_id={recovery_id}" in failed.text
+    done = playbook(LAB_INVENTORY, "partial_recovery.yml", "-e", f"recovery_id={recovery_id}")
+    assert done.status == 0, done.text[-6000:]
+    assert report()["recovery_id"] == recovery_id and set(report()["rto"]) >= {"redis"}
     before = running_since()
     back = playbook(LAB_INVENTORY, "playbooks/rollback.yml", "-e", f"recovery_id={recovery_id}")
     assert back.status == 0, back.text[-6000:]

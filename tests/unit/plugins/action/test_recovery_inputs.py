@@ -91,6 +91,13 @@ def test_good_inputs_come_back_normalised(run: Run) -> None:
     assert found["hosts"]["redis"] == "host-redis"
 
 
+def test_components_that_nobody_named_are_not_made_up(tmp_path: Path) -> None:
+    """A recovery that goes on by its id alone brings back what it began with; all of them would be another one."""
+    run = Run(tmp_path, "partial")
+    assert run.inputs("-e", "recovery_id=r-1", *CONFIRMED)["inputs"]["recovery_components"] is None
+    assert run.inputs("-e", "recovery_components=redis", *CONFIRMED)["inputs"]["recovery_components"] == ["redis"]
+
+
 def test_the_start_is_that_of_the_command(run: Run) -> None:
     begun = float(subprocess.run(["date", "+%s.%N"], capture_output=True, text=True, check=True).stdout)
     assert -0.1 <= run.inputs(*CONFIRMED)["started_epoch"] - begun < 1.5

@@ -55,6 +55,17 @@ def test_isolate_waits_for_every_assess_and_the_verified_set() -> None:
     assert journal.blocked("isolate", "redis") is None
 
 
+def test_missing_configuration_comes_back_beside_what_is_assessed() -> None:
+    journal = Journal()
+    journal.step("assess", "redis", end=None)
+    assert journal.blocked("restore", "configuration") is None
+    journal.step("assess", "redis", "step_failed")
+    assert journal.blocked("restore", "configuration") is None
+    assert journal.blocked("restore", "redis")
+    journal.step("assess", "configuration", "step_failed")
+    assert journal.blocked("restore", "configuration")
+
+
 def test_a_server_of_which_parts_come_back_is_not_isolated() -> None:
     journal = Journal()
     journal.all("assess", "recovery", *HOSTS)

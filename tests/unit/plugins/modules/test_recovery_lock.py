@@ -59,6 +59,11 @@ class Place:
             self.step(taken, phase)
         return taken
 
+    def runs(self, recovery_id: str) -> list[dict[str, Any]]:
+        """What the journal says of each run's start."""
+        lines = (self.state / recovery_id / "journal.jsonl").read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["event"] == "run_started"]
+
     @property
     def held_for(self) -> str | None:
         """What the lock is held for, None where it is free."""
@@ -230,6 +235,7 @@ def test_a_partial_recovery_goes_on_with_its_components(
         assert "partial recovery of postgresql" in again["msg"] and "partial recovery of redis" in again["msg"]
     else:
         assert again["run"] == 2 and again["details"]["components"] == ["redis"]
+        assert [run["components"] for run in place.runs("r-1")] == [["redis"], ["redis"]], "barriers wait for these"
 
 
 KEYS = {"redis": {"redis_key_patterns": ["session:*"], "redis_key_mode": "merge"}}
