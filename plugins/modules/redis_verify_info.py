@@ -22,13 +22,18 @@ attributes:
     description: Reads only.
     support: full
 options:
-  content:
-    description: The manifest's component C(redis).
-    type: dict
+  version:
+    description: Version of the server that was backed up.
+    type: str
+    required: true
+  recovery_point:
+    description: Instant of the newest data restored (UTC).
+    type: str
     required: true
   expected_keys:
-    description: Keys to expect per database where some were dropped on purpose; those of O(content) otherwise.
+    description: Keys to expect per database, in the form of the manifest's C(components.redis.keys).
     type: dict
+    required: true
   exact:
     description:
       - Whether nothing has been written since the restore. Services that an earlier run of the recovery had started add
@@ -43,7 +48,9 @@ EXAMPLES = r"""
     fence: "{{ recovery_fence }}"
     user: forex_admin
     password: "{{ redis_password }}"
-    content: "{{ recovery_set.manifest.components.redis }}"
+    version: "{{ recovery_set.manifest.components.redis.version }}"
+    recovery_point: "{{ restored.recovery_point }}"
+    expected_keys: "{{ restored.expected_keys }}"
 """
 
 RETURN = r"""
@@ -86,8 +93,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_server i
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STEP_ARGUMENTS,
     **SERVER_ARGUMENTS,
-    "content": {"type": "dict", "required": True},
-    "expected_keys": {"type": "dict", "no_log": False},
+    "version": {"type": "str", "required": True},
+    "recovery_point": {"type": "str", "required": True},
+    "expected_keys": {"type": "dict", "required": True, "no_log": False},
     "exact": {"type": "bool", "default": True},
 }
 SERVING_TIMEOUT_SECONDS = 10.0
@@ -159,18 +167,15 @@ def acl_warnings(client: Any) -> list[str]:
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
-    content = module.params["content"]
-    expected = module.params["expected_keys"]
-    if expected is None:
-        expected = content["keys"]
-    server = server_of(module.params)
+    given = module.params
+    server = server_of(given)
     wait_until_serving(server, SERVING_TIMEOUT_SECONDS)
     client = server.connect(COUNT_TIMEOUT_SECONDS)
     # Once services run, the newest heartbeat is theirs.
-    heartbeat = of_redis(client.get(REDIS_KEY)) if module.params["exact"] else None
+    heartbeat = of_redis(client.get(REDIS_KEY)) if given["exact"] else None
     at_ms, found = parse_count(client.eval(COUNT_LUA, 0))
-    checks = compare(expected, found, at_ms, exact=module.params["exact"])
-    checks += state_checks(client.info(), str(content["version"]))
+    checks = compare(given["expected_keys"], found, at_ms, exact=given["exact"])
+    checks += state_checks(client.info(), given["version"])
     checks += probe_checks(client)
     checks += secret_checks(client, server)
     warnings = acl_warnings(client)
@@ -186,7 +191,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "changed": False,
         "checks": checks,
         "heartbeat": heartbeat,
-        "recovery_point": heartbeat["at"] if heartbeat else content["recovery_point"],
+        "recovery_point": heartbeat["at"] if heartbeat else given["recovery_point"],
         "warnings_found": warnings,
     }
 

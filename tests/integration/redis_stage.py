@@ -203,9 +203,11 @@ class Platform:
         given: dict[str, Any] = {
             **self.login(),
             "fence": {"recovery_id": "r1", "epoch": 2},
-            "content": backup["content"],
+            "version": backup["content"]["version"],
+            "recovery_point": backup["content"]["recovery_point"],
+            "expected_keys": expected_keys or backup["content"]["keys"],
         }
-        return self.run("redis_verify_info", given | ({"expected_keys": expected_keys} if expected_keys else {}))
+        return self.run("redis_verify_info", given)
 
     def everything(self) -> dict[str, str | None]:
         """All keys of database 0 and their values."""
