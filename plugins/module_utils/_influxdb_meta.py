@@ -132,14 +132,16 @@ def taken_shards(meta: bytes, name: str = "") -> set[int]:
 
 
 def living(database: bytes, left_out: Collection[int] = ()) -> bytes:
-    """A database without the shard groups that are marked as deleted, and without those of which a shard is left out."""
+    """A database without the shard groups that are marked as deleted, or of which a shard is left out."""
 
     def lives(group: bytes) -> bool:
         return not _number(group, _DELETED_AT) and not any(
             _number(shard, _ID) in left_out for shard in _within([group], _SHARDS)
         )
 
-    return _edited(database, _POLICIES, lambda policy: _edited(policy, _GROUPS, lambda one: one if lives(one) else None))
+    return _edited(
+        database, _POLICIES, lambda policy: _edited(policy, _GROUPS, lambda one: one if lives(one) else None)
+    )
 
 
 def merged(meta: bytes, database: bytes) -> bytes:

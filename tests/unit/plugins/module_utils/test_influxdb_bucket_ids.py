@@ -89,7 +89,7 @@ class Stage:
         monkeypatch.setattr(_influxdb_bucket_ids, "exchange", self.exchange)
         monkeypatch.setattr(_influxdb_bucket_ids, "put_in_place", lambda _worker: self.did.append("put back"))
 
-    def exchange(self, _worker: object, ids: dict[str, str]) -> tuple[bool, dict[str, set[str]]]:
+    def exchange(self, _worker: object, ids: dict[str, str], _databases: object) -> tuple[bool, dict[str, set[str]]]:
         """The metadata's exchange."""
         if self.fails == "exchange":
             raise NotBolt("page 7 is damaged")
