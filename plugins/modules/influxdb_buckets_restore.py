@@ -21,6 +21,9 @@ description:
     that tokens and dashboards that name it find it. Only a server that is stopped can be given an id, so it restarts
     for this once, before the first point is written. Where another bucket has that id, and where one of that name was
     made meanwhile, the bucket has another id, and RV(warnings_found) says so.
+  - A bucket that gets its old id back comes by its files, which are placed in the quarantine of the live volume and
+    renamed into place in that stop, unless O(start) or O(stop) is given or another bucket has one of its shards' ids.
+    Count, first and last value of each of its series are compared; where they differ, all is put back as it was.
   - A range that reaches further than the set, or than the bucket's retention, is cut there.
   - With the same recovery id it goes on where an earlier run ended, and changes nothing once that was the end.
 extends_documentation_fragment:
@@ -29,7 +32,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Restores into the scratch server and counts what would come back; the live points are not touched.
+    description: >-
+      Restores into the scratch server and counts what would come back, and tells what would come by files; the live
+      points are not touched.
 options:
   state:
     description: Whether the points are brought back (V(restored)) or the range gets what it had before (V(put_back)).
@@ -128,7 +133,7 @@ options:
     type: int
     default: 10
   start_timeout_seconds:
-    description: How long the scratch server may take until it answers, and the live one behind a restart.
+    description: How long a scratch server may take until it answers, and the live one behind a restart.
     type: int
     default: 600
 """
@@ -170,7 +175,8 @@ RETURN = r"""
 buckets:
   description:
     - Of each bucket the V(range) that was taken, the values V(restored) (in check mode, that would be), whether the
-      bucket was gone and is V(made) again, and its V(id) (in check mode null where the server would choose it).
+      bucket was gone and is V(made) again, its V(id) (in check mode null where the server would choose it), and V(by)
+      what it comes, V(files) or V(points).
   returned: success
   type: dict
 kept:
@@ -182,7 +188,9 @@ recovery_point:
   returned: with O(state=restored)
   type: str
 checks:
-  description: That each bucket holds what was written, and that no bucket and no token is missing behind a restart.
+  description: >-
+    That each bucket holds what was written, or what came by files, and that no bucket and no token is missing behind a
+    restart.
   returned: success, not in check mode
   type: list
   elements: dict
@@ -192,7 +200,8 @@ warnings_found:
   type: list
   elements: str
 parts:
-  description: Seconds of each part.
+  description: >-
+    Seconds of each part; C(files) until they are placed and proven beside, C(restart) of the stop in which they come.
   returned: success, not in check mode
   type: dict
 quarantined:
