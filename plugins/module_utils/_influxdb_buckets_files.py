@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -260,9 +261,15 @@ class Files:
         self._move(_MOVE_OUT, self._ids())
 
     def withdraw(self) -> None:
-        """Take those away that the live metadata does not know: a run was killed between the renames."""
+        """Take those away that the live metadata does not know: a run was killed between the renames.
+
+        Where it cannot be read they stay, which does no harm.
+        """
         with tempfile.TemporaryDirectory(prefix="platform3-bolt-") as folder:
-            known = BoltFile(copy_bolt(self.worker, DATA, folder)).bucket(BUCKETS)
+            try:
+                known = BoltFile(copy_bolt(self.worker, DATA, folder)).bucket(BUCKETS)
+            except (NotBolt, subprocess.CalledProcessError):
+                return
         self._move(_MOVE_OUT, [one for one in self._ids() if one.encode() not in known])
 
     def checks(self, api: InfluxApi) -> list[Check]:

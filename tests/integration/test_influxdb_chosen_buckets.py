@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,121 +15,28 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import Bucket, settle
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_files import Files, beside_of
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import Service
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
-from ansible_collections.platform3.recovery.plugins.modules import influxdb_buckets_restore
 
-from tests.integration.influxdb_stage import DAY, DAYS, IMAGE, SECOND, Platform, Taken, seed
+from tests.integration.influxdb_buckets_stage import (
+    ANALYTICS,
+    NOW,
+    RANGE,
+    Scene,
+    delete_analytics,
+    names,
+    serving_scene,
+)
+from tests.integration.influxdb_stage import DAY, IMAGE, SECOND
 from tests.integration.scratch import docker, start_module, until
 
 pytestmark = pytest.mark.integration
 
-OWN_VOLUMES = "label=platform3.recovery.influxdb_buckets=yes"
-NOW = time.time_ns()
-# The second day of the seed, of which half of the points of one symbol were deleted before the backup.
-RANGE = (NOW - (DAYS - 1) * DAY, NOW - (DAYS - 2) * DAY)
-WHOLE = (0, NOW + DAY)
-
-
-class Scene:
-    """A server, a set of it, and a point of the range that only the server has."""
-
-    def __init__(self, platform: Platform, folder: Path) -> None:
-        self.platform = platform
-        facts = seed(platform)
-        self.organisation = str(facts["organisation"])
-        self.mark(
-            "market-data", 'ticks,symbol=EURUSD,venue=a\\ b open=true,seen=7u,note="x \\"y\\" \n z"', RANGE[0] + 5
-        )
-        self.token = self.prepare_analytics(str(facts["buckets"]["analytics"]))
-        self.taken = Taken(folder, platform.backup(folder), facts)
-        self.epoch = 1
-
-    def prepare_analytics(self, bucket: str) -> str:
-        """All that names a bucket by its id: a mapping, a label, and a token that is for it alone, which is given."""
-        api, ours = self.platform.api, {"orgID": self.organisation}
-        api.json(f"/api/v2/buckets/{bucket}", "PATCH", {"description": "candles of a minute"})
-        mapping = {"bucketID": bucket, "database": "candles", "retention_policy": "long", "default": True}
-        api.json("/api/v2/dbrps", "POST", {**ours, **mapping})
-        label = api.json("/api/v2/labels", "POST", {**ours, "name": "of analysts"})["label"]
-        api.json(f"/api/v2/buckets/{bucket}/labels", "POST", {"labelID": label["id"]})
-        resource = {"type": "buckets", "id": bucket, **ours}
-        permissions = [{"action": action, "resource": resource} for action in ("read", "write")]
-        return str(api.json("/api/v2/authorizations", "POST", {**ours, "permissions": permissions})["token"])
-
-    def bucket(self, name: str) -> Bucket:
-        """A bucket of the live server."""
-        [found] = self.platform.api.json(f"/api/v2/buckets?name={name}")["buckets"]
-        return Bucket(self.platform.api, self.organisation, found["id"])
-
-    def mark(self, bucket: str, line: str, at: int) -> None:
-        """Write a point."""
-        self.bucket(bucket).write([f"{line} {at}"])
-
-    def points(self, bucket: str = "market-data", within: tuple[int, int] = WHOLE) -> list[str]:
-        """What a bucket holds."""
-        return sorted(self.bucket(bucket).lines(within))
-
-    def inputs(self, recovery: str, **more: Any) -> dict[str, Any]:
-        """The module's inputs."""
-        self.epoch += 1  # as the lock does each time it is taken
-        given = self.platform.restore_inputs(self.taken, recovery, self.epoch)
-        return {**given, "buckets": ["market-data"], "start": iso(RANGE[0]), "stop": iso(RANGE[1]), **more}
-
-    def run(self, recovery: str, **more: Any) -> dict[str, Any]:
-        """The module's result; whatever it did, nothing is left beside."""
-        result = self.platform.run("influxdb_buckets_restore", self.inputs(recovery, **more))
-        assert self.left() == "", result
-        return result
-
-    def everything(self) -> dict[str, Any]:
-        """All ids and tokens, and what is known of each bucket and mapping but the time of its last change."""
-        api = self.platform.api
-        buckets = api.json("/api/v2/buckets?limit=100")["buckets"]
-        kept = ("id", "name", "description", "retentionRules", "labels")
-        mappings = api.json(f"/api/v2/dbrps?orgID={self.organisation}")["content"]
-        return {
-            "ids": api.inventory(),
-            "tokens": sorted((one["id"], one["token"], one["status"]) for one in api.authorisations()),
-            "buckets": sorted((one["id"], *(str(one.get(name)) for name in kept)) for one in buckets),
-            "mappings": sorted((one["bucketID"], one["database"], one["retention_policy"]) for one in mappings),
-        }
-
-    def container(self) -> str:
-        """The id of the server's container; empty where it is away."""
-        return docker("ps", "--quiet", "--no-trunc", "--filter", f"name=^{self.platform.id}$")
-
-    def require_scoped_token_works(self) -> None:
-        """The token for analytics writes, reads what it wrote by Flux and by InfluxQL, and may do no more."""
-        platform, own = self.platform, self.platform.api.another(self.token)
-        bucket = Bucket(own, self.organisation, self.taken.bucket("analytics")["id"])
-        line = f"probe value=1 {NOW + DAY - 1}"
-        bucket.write([line])
-        assert line in list(bucket.lines(WHOLE))
-        found = own.read(own.request("GET", "/query?db=candles&q=SELECT+value+FROM+probe"))
-        assert b"probe" in found, found
-        platform.api.delete(self.organisation, bucket.id, iso(NOW + DAY - 1), iso(NOW + DAY), "")
-        with pytest.raises(RecoveryError):
-            Bucket(own, self.organisation, self.bucket("market-data").id).write([line])
-
-    def left(self) -> str:
-        """The scratch volumes that are there."""
-        mine = f"label=platform3.recovery.environment={self.platform.id}"
-        return docker("volume", "ls", "--quiet", "--filter", OWN_VOLUMES, "--filter", mine)
-
 
 @pytest.fixture(scope="module", name="scene")
 def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("influxdb")
-    platform = Platform(folder / "platform", secrets.token_hex(16))
-    try:
-        platform.start()
-        yield Scene(platform, folder / "set")
-    finally:
-        platform.clean()
+    yield from serving_scene(tmp_path_factory.mktemp("influxdb"))
 
 
 def test_a_deleted_range_comes_back_and_what_stood_there_goes_and_returns(scene: Scene) -> None:
@@ -165,16 +70,6 @@ def test_a_deleted_range_comes_back_and_what_stood_there_goes_and_returns(scene:
         [*inside, f"ticks,symbol=WRONG bid=1 {RANGE[0] + 7}"]
     )
     assert scene.run("r-3")["changed"] and scene.points(within=RANGE) == inside
-
-
-def delete_analytics(scene: Scene) -> str:
-    """The bucket is gone; gives the id that it had."""
-    old = scene.bucket("analytics").id
-    scene.platform.api.json(f"/api/v2/buckets/{old}", "DELETE")
-    return old
-
-
-ANALYTICS: dict[str, Any] = {"buckets": ["analytics"], "start": "", "stop": ""}
 
 
 def test_a_deleted_bucket_comes_back_under_its_old_id_and_goes_by_put_back(scene: Scene) -> None:
@@ -255,14 +150,6 @@ def killed_when(scene: Scene, recovery: str, begun: Callable[[Scene], object]) -
     assert '"state": "kept"' in noted, "it was killed before its end"
 
 
-def names(scene: Scene) -> list[str]:
-    """The buckets' names; none while the server is away."""
-    try:
-        return [str(one["name"]) for one in scene.platform.api.json("/api/v2/buckets?limit=100")["buckets"]]
-    except RecoveryError:
-        return []
-
-
 def beside_has_the_old_id(scene: Scene) -> bool:
     """The server is back with the old id, the name is still another."""
     try:
@@ -321,170 +208,6 @@ def test_a_run_killed_on_the_way_to_the_old_id_is_put_back(scene: Scene, recover
     done = scene.run(again, **{**ANALYTICS, "buckets": []}, state="put_back")
     assert "failed" not in done and scene.everything() == without
     assert scene.run(f"{recovery}-c", **ANALYTICS)["changed"] and scene.everything() == before
-
-
-MARKET: dict[str, Any] = {"buckets": ["market-data"], "start": "", "stop": ""}
-
-
-def delete_market_data(scene: Scene) -> str:
-    """The bucket is gone; gives the id that it had."""
-    old = scene.bucket("market-data").id
-    scene.platform.api.json(f"/api/v2/buckets/{old}", "DELETE")
-    return old
-
-
-def engine_folders(scene: Scene) -> list[str]:
-    """The buckets of which the server has files."""
-    return scene.platform.in_volume("cd data/engine; ls -d data/* wal/* 2>/dev/null || true").split()
-
-
-def test_a_bucket_comes_back_by_files_along_a_chain_and_what_was_deleted_in_it_stays_away(
-    scene: Scene, tmp_path: Path
-) -> None:
-    """Its shards hold tombstones of the first set and of the increment, and another bucket goes by points meanwhile."""
-    api, later = scene.platform.api, NOW - DAY // 2
-    older = scene.platform.backup(tmp_path / "20261123T050000Z", settle_seconds=5)
-    ticks = [f"ticks,symbol=CHFJPY bid={number}.5 {later + number * SECOND}" for number in range(2000)]
-    scene.bucket("market-data").write(ticks)
-    api.delete(scene.organisation, scene.bucket("market-data").id, iso(RANGE[0]), iso(NOW), 'symbol="AUDUSD"')
-    parent = {"chain": older["chain"], "content": older["content"]}
-    newer = scene.platform.backup(tmp_path / "20261123T050100Z", settle_seconds=5, parent=parent)
-    assert newer["chain"] == ["20261123T050000Z", "20261123T050100Z"], newer
-    before, everything, candles = scene.points(), scene.everything(), scene.points("analytics")
-    assert any("CHFJPY" in one for one in before)
-    old = delete_market_data(scene)
-    candle = scene.bucket("analytics")
-    candle.delete(*WHOLE)
-    given = {**MARKET, "buckets": ["market-data", "analytics"], "set_path": str(tmp_path / "20261123T050100Z")}
-    given |= {"content": newer["content"], "artefacts": newer["artefacts"]}
-    own = [one for one in older["artefacts"] if one["component"] == "influxdb"]
-    given |= {"older": [{"id": "20261123T050000Z", "path": str(tmp_path / "20261123T050000Z"), "artefacts": own}]}
-
-    done = scene.run("r-80", **given)
-    assert "buckets" in done, done
-    assert {name: one["by"] for name, one in done["buckets"].items()} == {"market-data": "files", "analytics": "points"}
-    assert done["buckets"]["market-data"]["id"] == old and done["buckets"]["market-data"]["restored"] == len(before)
-    for _start in range(2):
-        assert scene.points() == before and scene.everything() == everything and scene.points("analytics") == candles
-        docker("restart", scene.platform.id)
-        api.await_ready(30)
-    scene.mark("market-data", "ticks,symbol=CHFJPY bid=7", later + 1)
-    settle(scene.bucket("market-data"), later, NOW)  # until then any server gives others twice, an untouched one too
-    assert scene.points() == sorted([*before, f"ticks,symbol=CHFJPY bid=7 {later + 1}"]), "it takes writes"
-    assert scene.run("r-80", **given)["changed"] is False
-
-    assert scene.run("r-80", **{**MARKET, "buckets": []}, state="put_back")["changed"]
-    assert "market-data" not in names(scene) and f"data/{old}" not in engine_folders(scene)
-    assert scene.points("analytics") == [], "as it was"
-    assert scene.run("r-81", **given)["changed"] and scene.points() == before
-
-
-def test_a_bucket_comes_back_by_files_up_to_a_target(scene: Scene) -> None:
-    half, everything = (RANGE[0] + RANGE[1]) // 2 // SECOND * SECOND, scene.everything()
-    delete_market_data(scene)
-    whole = scene.run("r-82", **MARKET)
-    assert whole["buckets"]["market-data"]["by"] == "files", whole
-    points = scene.points()
-    delete_market_data(scene)
-    foreseen = scene.run("r-83", **MARKET, target_time=iso(half), _ansible_check_mode=True)
-    done = scene.run("r-83", **MARKET, target_time=iso(half))
-    assert "buckets" in done, done
-    before, after = (one["buckets"]["market-data"] | {"range": ""} for one in (foreseen, done))
-    assert before == after and after["by"] == "files"
-    assert scene.points() == [one for one in points if int(one.rpartition(" ")[2]) <= half]
-    assert len(scene.points()) == done["buckets"]["market-data"]["restored"] and scene.everything() == everything
-    delete_market_data(scene)
-    assert scene.run("r-84", **MARKET)["changed"] and scene.points() == points
-
-
-@pytest.mark.parametrize("within", [{"start": iso(NOW - (DAYS + 1) * DAY)}, {"stop": iso(NOW)}], ids=["start", "stop"])
-def test_a_range_of_a_bucket_that_is_gone_comes_by_points(scene: Scene, within: dict[str, str]) -> None:
-    recovery, candles = f"r-85-{'-'.join(within)}", scene.points("analytics")
-    delete_analytics(scene)
-    done = scene.run(recovery, **{**ANALYTICS, **within})
-    assert "buckets" in done and done["buckets"]["analytics"]["by"] == "points", done
-    assert scene.points("analytics") == candles
-
-
-def in_this_process(scene: Scene, recovery: str, **more: Any) -> dict[str, Any]:
-    """The module's work, into which a test can reach."""
-    defaults = {name: one.get("default") for name, one in influxdb_buckets_restore.ARGUMENTS.items()}
-    given = {**defaults, **scene.inputs(recovery, **more)}
-    given["compose"] = {"env_file": None, **given["compose"]}
-    module: Any = SimpleNamespace(params=given, check_mode=False)
-    return influxdb_buckets_restore.restore(module)
-
-
-def test_a_bucket_whose_files_do_not_prove_themselves_goes_and_all_is_as_it_was(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A shard's data is lost on the way into its place."""
-    before, everything = scene.points(), scene.everything()
-    old = delete_market_data(scene)
-    without, ticks = scene.everything(), scene.points("analytics")
-    move_in, seen = Files.move_in, []
-
-    def lose(files: Files) -> None:
-        shards = f"{beside_of(files.worker)}/engine/data/{old}/autogen"
-        files.worker.bash('ls -d "$1"/*/*.tsm | head -n 1 | xargs rm', shards)
-        move_in(files)
-        seen.append(engine_folders(scene))
-
-    monkeypatch.setattr(Files, "move_in", lose)
-    with pytest.raises(RecoveryError, match="values in bucket market-data: expected") as caught:
-        in_this_process(scene, "r-86", **MARKET)
-    assert caught.value.code == "PRC-781" and "the metadata that it had" in caught.value.data
-    assert f"data/{old}" in seen[0], "they were in place"
-    assert f"data/{old}" not in engine_folders(scene) and f"wal/{old}" not in engine_folders(scene)
-    assert scene.points("analytics") == ticks and scene.bucket("market-data.r-86").id != old
-    assert "market-data" not in names(scene)
-    monkeypatch.undo()
-    done = scene.run("r-86", **MARKET)
-    assert "failed" not in done and scene.points() == before and scene.everything() == everything
-    assert scene.run("r-86", **{**MARKET, "buckets": []}, state="put_back")["changed"]
-    assert scene.everything() == without
-    assert scene.run("r-87", **MARKET)["changed"] and scene.points() == before
-
-
-class Killed(BaseException):
-    """What no run survives."""
-
-
-def killed_between_the_renames(scene: Scene, recovery: str) -> str:
-    """A run ends with the files in place and the old metadata, and the server is started on that; gives the id."""
-    old = delete_market_data(scene)
-
-    def kill(*_given: object) -> None:
-        raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(_influxdb_bucket_ids, "exchange", kill)
-        in_this_process(scene, recovery, **MARKET)
-    assert not scene.container() and f"data/{old}" in engine_folders(scene)
-    scene.platform.compose("up", "--detach")
-    scene.platform.api.await_ready(30)
-    assert old not in scene.platform.api.ids("/api/v2/buckets", "buckets")
-    return old
-
-
-def test_a_run_killed_between_the_files_and_the_metadata_is_gone_on_with(scene: Scene) -> None:
-    before, everything = scene.points(), scene.everything()
-    killed_between_the_renames(scene, "r-88")
-    foreseen = scene.run("r-88", **MARKET, _ansible_check_mode=True)
-    assert foreseen["buckets"]["market-data"]["by"] == "files", foreseen
-    done = scene.run("r-88", **MARKET)
-    assert "failed" not in done and all(one["ok"] for one in done["checks"]), done
-    assert scene.points() == before and scene.everything() == everything
-
-
-def test_a_run_killed_between_the_files_and_the_metadata_is_put_back(scene: Scene) -> None:
-    before, everything = scene.points(), scene.everything()
-    old = killed_between_the_renames(scene, "r-89")
-    done = scene.run("r-89", **{**MARKET, "buckets": []}, state="put_back")
-    assert "failed" not in done and "market-data" not in names(scene), done
-    assert f"data/{old}" not in engine_folders(scene) and f"wal/{old}" not in engine_folders(scene)
-    assert scene.run("r-90", **MARKET)["changed"]
-    assert scene.points() == before and scene.everything() == everything
 
 
 def test_metadata_that_does_not_prove_itself_is_exchanged_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
