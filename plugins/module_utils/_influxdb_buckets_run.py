@@ -88,7 +88,7 @@ class Run:
         if "ids" in state:
             self._give(state["ids"])
         live = Live(self.given)
-        files: dict[str, Any] = state["files"] if state.get("in_place") else {}
+        files = self._arrived(live)
         wanted = [] if files else by_files(live, self.chosen, self.given["content"], state["asked"]["within"])
         through = [one for one in self.chosen if one.name not in files and one not in wanted]
         with ExitStack() as opened:
@@ -129,6 +129,13 @@ class Run:
         state["warnings"] = [*warnings_of(self.chosen, buckets), *warnings]
         write_state(self.worker, STATE, state)
         return state
+
+    def _arrived(self, live: Live) -> dict[str, Any]:
+        """What has come by files before; but where somebody made the bucket by hand meanwhile, that one gets points."""
+        noted = self.state["files"] if self.state.get("in_place") else {}
+        return {
+            name: one for name, one in noted.items() if (found := live.bucket(name)) is None or found.id == one["id"]
+        }
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
