@@ -82,9 +82,12 @@ def test_a_bucket_comes_back_by_files_along_a_chain_and_what_was_deleted_in_it_s
         assert scene.points() == before and scene.everything() == everything and scene.points("analytics") == candles
         docker("restart", scene.platform.id)
         api.await_ready(30)
-    scene.mark("market-data", "ticks,symbol=CHFJPY bid=7", later + 1)
+    more = [("bid=7", later + 1), ("bid=8", NOW - 30 * DAY)]  # into a shard that came, and into one that is made for it
+    for value, at in more:
+        scene.mark("market-data", f"ticks,symbol=CHFJPY {value}", at)
     settle(scene.bucket("market-data"), later, NOW)  # until then any server gives others twice, an untouched one too
-    assert scene.points() == sorted([*before, f"ticks,symbol=CHFJPY bid=7 {later + 1}"]), "it takes writes"
+    assert scene.points() == sorted([*before, *(f"ticks,symbol=CHFJPY {value} {at}" for value, at in more)])
+    assert scene.points("analytics") == candles, "no shard has the id of another"
     assert scene.run("r-80", **given)["changed"] is False
 
     assert scene.run("r-80", **{**MARKET, "buckets": []}, state="put_back")["changed"]
