@@ -7,7 +7,8 @@ The server makes each id itself and no request can name one (2.7.12: tenant/stor
 storage/engine.go wants the bucket to be there, RestoreKVStore removes all shards). So its metadata is read out, the id
 that the server gave is replaced by the old one wherever it stands, and the new file takes the old one's place by one
 exchange. The bucket is empty and bears a name that nobody knows until then: neither the engine's folders nor the
-sqlite file can name it.
+sqlite file can name it. Where its points come by files (_influxdb_buckets_files.py), they do so in the same stop, and
+what the metadata must know of them is in that same file.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from ansible_collections.platform3.recovery.plugins.module_utils._archive import CHUNK_BYTES
 from ansible_collections.platform3.recovery.plugins.module_utils._bolt import BoltFile, NotBolt
@@ -24,6 +25,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._checks import 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import BOLT_FILE, COMPONENT
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_meta import (
+    METADATA,
+    METADATA_KEY,
+    NotMeta,
+    merged,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import Service
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_token import AUTHORISATIONS
 from ansible_collections.platform3.recovery.plugins.module_utils._kept_place import folder_of, write_file
@@ -32,6 +39,22 @@ from ansible_collections.platform3.recovery.plugins.module_utils._volume import 
 # tenant/storage_bucket.go: id -> JSON.
 BUCKETS = "bucketsv1"
 _EXCHANGE = 'mv -T --exchange "$1" "$2"; sync "${1%/*}" "${2%/*}"'
+
+
+class Arrival(Protocol):
+    """Files that come into the data folder while the server is stopped."""
+
+    def databases(self) -> list[bytes]:
+        """What the metadata is to know of them; see merged()."""
+
+    def move_in(self) -> None:
+        """Put them in place, as far as they are not."""
+
+    def move_out(self) -> None:
+        """Take them away, as far as they are in place."""
+
+    def checks(self, api: InfluxApi) -> list[Check]:
+        """That the server holds what they held."""
 
 
 def renamed(items: Mapping[bytes, bytes], ids: Mapping[str, str]) -> dict[bytes, bytes]:
@@ -52,18 +75,31 @@ def renamed(items: Mapping[bytes, bytes], ids: Mapping[str, str]) -> dict[bytes,
     return done
 
 
-def rename_in(path: str, ids: Mapping[str, str]) -> tuple[bool, dict[str, set[str]]]:
-    """Replace the ids in a bolt file that nobody has open, and read all of it again.
+def _with_databases(items: Mapping[bytes, bytes], databases: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The metadata of databases with these in it; NotBolt where it is not there, NotMeta as merged()."""
+    if METADATA_KEY not in items:
+        raise NotBolt(f"its bucket {METADATA} holds no {METADATA_KEY.decode()}")
+    meta = items[METADATA_KEY]
+    for database in databases:
+        meta = merged(meta, database)
+    return {**items, METADATA_KEY: meta}
 
-    Gives whether any stood in it, and the ids of the buckets and authorisations that it holds now. NotBolt where the
-    file cannot be read or would not hold what it must; what the file then holds is not to be used.
+
+def rename_in(path: str, ids: Mapping[str, str], databases: Sequence[bytes] = ()) -> tuple[bool, dict[str, set[str]]]:
+    """Replace the ids in a bolt file that nobody has open, merge databases into it, and read all of it again.
+
+    Gives whether anything was to be done, and the ids of the buckets and authorisations that it holds now. NotBolt (or
+    NotMeta) where the file cannot be read or would not hold what it must; what it then holds is not to be used.
     """
     bolt = BoltFile(path)
     sizes, changed = {}, {}
     for name in bolt.names():
         items = bolt.bucket(name)
         sizes[name] = len(items)
-        if (new := renamed(items, ids)) != items:
+        new = renamed(items, ids)
+        if databases and name == METADATA:
+            new = _with_databases(new, databases)
+        if new != items:
             changed[name] = new
     if changed:
         bolt.replace(changed)
@@ -76,21 +112,32 @@ def rename_in(path: str, ids: Mapping[str, str]) -> tuple[bool, dict[str, set[st
     return bool(changed), held
 
 
-def exchange(worker: VolumeWorker, ids: Mapping[str, str]) -> tuple[bool, dict[str, set[str]]]:
-    """Replace the ids in the volume's metadata; what it was stays in this recovery's quarantine. As rename_in.
+def copy_bolt(worker: VolumeWorker, data_folder: str, folder: str) -> str:
+    """Copy the metadata of a data folder in the volume, which nobody has open, into a local folder; gives its path."""
+    path = os.path.join(folder, BOLT_FILE)
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
+        argv = worker.exec_argv(["cat", f"{data_folder}/{BOLT_FILE}"])
+        subprocess.run(argv, stdout=copy, stderr=subprocess.DEVNULL, check=True)
+    return path
 
-    Killed anywhere, the metadata is the old or the new one, and another call comes to the same end.
+
+def exchange(
+    worker: VolumeWorker, ids: Mapping[str, str], databases: Sequence[bytes] = ()
+) -> tuple[bool, dict[str, set[str]]]:
+    """Change the volume's metadata as rename_in does; what it was stays in this recovery's quarantine.
+
+    Gives whether it lies there, and what rename_in gives. Killed anywhere, the metadata is the old or the new one, and
+    another call comes to the same end.
     """
     with tempfile.TemporaryDirectory(prefix="platform3-bolt-") as folder:
-        path = os.path.join(folder, BOLT_FILE)
-        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
-            argv = worker.exec_argv(["cat", f"{DATA}/{BOLT_FILE}"])
-            subprocess.run(argv, stdout=copy, stderr=subprocess.DEVNULL, check=True)
-        changed, held = rename_in(path, ids)
+        path = copy_bolt(worker, DATA, folder)
+        changed, held = rename_in(path, ids, databases)
         if changed:
             write_file(worker, BOLT_FILE, _chunks(path), _unwritten)
             put_in_place(worker)
-    return changed, held
+    # Where there was nothing to do, a run that was killed had done it.
+    kept = changed or worker.bash('test -e "$1"', f"{folder_of(worker)}/{BOLT_FILE}", check=False).returncode == 0
+    return kept, held
 
 
 def put_in_place(worker: VolumeWorker) -> None:
@@ -108,31 +155,51 @@ def _unwritten(found: str) -> RecoveryError:
     return RecoveryError("PRC-780", "write InfluxDB's metadata", found, "it is as it was", "make room, then go on")
 
 
-def give_ids(service: Service, worker: VolumeWorker, api: InfluxApi, ids: Mapping[str, str]) -> list[Check]:
+def give_ids(
+    service: Service, worker: VolumeWorker, api: InfluxApi, ids: Mapping[str, str], files: Arrival | None = None
+) -> list[Check]:
     """Stop the server, give buckets other ids (the server's -> those that they get), start it; gives what proves it.
 
-    RecoveryError PRC-780 where it cannot be done: the server then serves with the metadata that it had. May be called
-    again after a run that was killed in between.
+    files: what comes in the same stop. It does so before the metadata that knows it: a server that is started in
+    between serves what it did. RecoveryError PRC-780, with files PRC-781, where it cannot be done: the server then
+    serves with the metadata that it had, and the files are away. May be called again after a run that was killed in
+    between.
     """
     exchanged = False
     service.take_away()
     try:
-        exchanged, held = exchange(worker, ids)
+        databases = files.databases() if files else []
+        if files:
+            files.move_in()
+        exchanged, held = exchange(worker, ids, databases)
         service.start(api)
-        return proven(api, held)
-    except (RecoveryError, NotBolt, OSError, subprocess.CalledProcessError) as error:
+        checks = proven(api, held)
+        return [*checks, *(require(files.checks(api), *_DIFFERS) if files else [])]
+    except (RecoveryError, NotBolt, NotMeta, OSError, subprocess.CalledProcessError) as error:
         service.take_away()
         if exchanged:
             put_in_place(worker)
+        if files:
+            files.move_out()
         service.start(api)
+        by_files = " and their files" if files else ""
+        nothing = "file is in place" if files else "point was written"
         raise RecoveryError(
-            "PRC-780",
-            f"give buckets their old ids ({', '.join(ids.values())})",
+            "PRC-781" if files else "PRC-780",
+            f"give buckets their old ids{by_files} ({', '.join(ids.values())})",
             error.found if isinstance(error, RecoveryError) else str(error),
-            "InfluxDB serves with the metadata that it had, and no point was written",
+            f"InfluxDB serves with the metadata that it had, and no {nothing}",
             "see the log of the InfluxDB container and the room on its disk, then go on with the same recovery_id, or"
             " bring InfluxDB back whole",
         ) from error
+
+
+_DIFFERS = (
+    "PRC-781",
+    "find the points of the files again",
+    "it is put back as it was",
+    "go on with the same recovery_id",
+)
 
 
 def proven(api: InfluxApi, held: Mapping[str, set[str]]) -> list[Check]:

@@ -140,9 +140,10 @@ def only_chosen(plan: Plan, chosen: Iterable[Chosen]) -> Plan:
 # --- the module's result ---
 
 
-def told(chosen: Chosen, restored: int, made: bool, its_id: str | None) -> dict[str, Any]:
+def told(chosen: Chosen, restored: int, made: bool, its_id: str | None, by_files: bool = False) -> dict[str, Any]:
     """A bucket in the module's result."""
-    return {"range": chosen.range, "restored": restored, "made": made, "id": its_id}
+    by = "files" if by_files else "points"
+    return {"range": chosen.range, "restored": restored, "made": made, "id": its_id, "by": by}
 
 
 def warnings_of(chosen: Iterable[Chosen], buckets: dict[str, dict[str, Any]]) -> list[str]:
@@ -162,5 +163,6 @@ def diff_of(chosen: Iterable[Chosen], buckets: dict[str, dict[str, Any]], servic
         bucket = buckets[one.name]
         under = f"its old id, for which {service} restarts" if bucket["id"] == one.id else "another id"
         before += f"{one.range}: {'no such bucket' if bucket['made'] else 'what the live server holds'}\n"
-        after += f"{one.range}: what the set holds{', made again under ' + under if bucket['made'] else ''}\n"
+        again = f", made again by {bucket['by']} under {under}" if bucket["made"] else ""
+        after += f"{one.range}: what the set holds{again}\n"
     return {"before": before, "after": after}

@@ -8,13 +8,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi, ServerFailed
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets import Chosen, Interval, refused
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, shards_of
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_lines import (
@@ -27,6 +28,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._progress impor
 
 BATCH_BYTES = 4 * 1024 * 1024
 DIALECT = {"annotations": ["group", "datatype", "default"], "header": True}
+AGAIN_SECONDS, PAUSE_SECONDS = 30.0, 0.5
 # RFC 3339; behind the time of any file.
 AFTER_ALL = "2200-01-01T00:00:00Z"
 NEXT_STEP = "see the log of the InfluxDB container, mend the cause, then go on with the same recovery_id"
@@ -94,14 +96,27 @@ def settle(live: Bucket, starts_ns: int, stops_ns: int) -> None:
     """Let the server write what it holds in memory of these shards into their files, as it does before a backup.
 
     Until then it gives values twice that lie behind the end of a deleted range into which others were written (seen:
-    2.7.12; 1270 of 53000 values).
+    2.7.12; 1270 of 53000 values). Behind a restart it may refuse that for a moment ("snapshots disabled").
     """
     listed = io.BytesIO()
     live.api.metadata({"kv": Nowhere(), "sql": Nowhere(), "buckets": listed})
     for shard in shards_of(json.loads(listed.getvalue())):
         if shard.bucket_id == live.id and shard.starts_ns < stops_ns and starts_ns < shard.ends_ns:
             # No file is as new as that, so that none comes.
-            live.api.stream(f"/api/v2/backup/shards/{shard.id}?since={AFTER_ALL}", Nowhere())
+            _asked_again(live.api, f"/api/v2/backup/shards/{shard.id}?since={AFTER_ALL}")
+
+
+def _asked_again(api: InfluxApi, path: str) -> None:
+    """Ask, and where the server cannot just now, again until it can; its last error where that takes too long."""
+    deadline = time.monotonic() + AGAIN_SECONDS
+    while True:
+        try:
+            api.stream(path, Nowhere())
+            return
+        except ServerFailed:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
 
 
 class Nowhere:

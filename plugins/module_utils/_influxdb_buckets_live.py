@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -84,16 +84,24 @@ def name_beside(name: str, recovery_id: str) -> str:
     return f"{name}.{recovery_id}"
 
 
+def like_of(source: InfluxApi, one: Chosen) -> dict[str, Any]:
+    """What a bucket is to be made like, from a server that has it: the bucket, and its mappings."""
+    return {
+        "bucket": source.json(f"/api/v2/buckets/{one.id}"),
+        "mappings": mappings_of(source, one.organisation, bucketID=one.id),
+    }
+
+
 def make_again(
     live: Live,
     chosen: Sequence[Chosen],
-    source: InfluxApi,
+    likes: Mapping[str, Mapping[str, Any]],
     recovery_id: str,
     give: Callable[[dict[str, str]], None],
 ) -> tuple[dict[str, Bucket], list[str]]:
     """Make those buckets again that are gone, each under its old id unless another bucket has it.
 
-    Gives all of them by name, and what must be known. source: a server that has them. give: hears which ids (the
+    Gives all of them by name, and what must be known. likes: by name, see like_of. give: hears which ids (the
     server's -> the old) are to be exchanged. What a run that was killed had done of it is taken for done. The server
     takes a bucket's mappings away with it, so they are made again; tokens and labels it leaves.
     """
@@ -103,7 +111,7 @@ def make_again(
         name = name_beside(one.name, recovery_id)
         found, made = live.bucket(one.name), live.bucket(name)
         if found is None:
-            beside.append((one, made or live.make(name, source.json(f"/api/v2/buckets/{one.id}"))))
+            beside.append((one, made or live.make(name, likes[one.name]["bucket"])))
             continue
         buckets[one.name] = found
         if made:  # by a run that was killed, before somebody else made the other one
@@ -114,7 +122,7 @@ def make_again(
     warnings = []
     for one, made in beside:
         bucket = replace(made, id=ids.get(made.id, made.id))
-        said = [live.map(mapping, bucket) for mapping in mappings_of(source, one.organisation, bucketID=one.id)]
+        said = [live.map(mapping, bucket) for mapping in likes[one.name]["mappings"]]
         warnings += [warning for warning in said if warning]
         live.name(bucket, one.name)
         buckets[one.name] = bucket
@@ -122,17 +130,27 @@ def make_again(
 
 
 def foreseen(
-    given: Mapping[str, Any], chosen: Sequence[Chosen], restored: Mapping[str, int], state: Mapping[str, Any]
+    given: Mapping[str, Any],
+    chosen: Sequence[Chosen],
+    restored: Mapping[str, int],
+    state: Mapping[str, Any],
+    files: Callable[[Live], Iterable[Chosen]],
 ) -> dict[str, dict[str, Any]]:
-    """The result's buckets as they would be. state: what an earlier run noted."""
+    """The result's buckets as they would be. state: what an earlier run noted; files: which would come by files."""
+    noted = set(state.get("files", {}))
     if "ids" in state:
         # That run was killed while it gave them: the server may be stopped, and is started by the run in earnest.
-        return {one.name: told(one, restored[one.name], one.name in state["missing"], one.id) for one in chosen}
+        return {
+            one.name: told(one, restored[one.name], one.name in state["missing"], one.id, one.name in noted)
+            for one in chosen
+        }
     live, buckets = Live(given), {}
+    noted |= {one.name for one in files(live)}
     for one in chosen:
         bucket = live.bucket(one.name)
         beside = live.bucket(name_beside(one.name, given["fence"]["recovery_id"]))
         free = not live.knows(one.id) or (beside is not None and beside.id == one.id)
         its_id = bucket.id if bucket else one.id if free else None
-        buckets[one.name] = told(one, restored[one.name], one.name in state.get("missing", []) or not bucket, its_id)
+        made = one.name in state.get("missing", []) or not bucket
+        buckets[one.name] = told(one, restored[one.name], made, its_id, one.name in noted)
     return buckets

@@ -165,9 +165,15 @@ class Placement:
         return self.worker.bash(f'cat "$1"/{ORIGIN_FILE} 2>/dev/null || true', folder).stdout.strip()
 
     def restore(self) -> int:
+        """Place everything, and mark it as restored; gives the bytes read. RecoveryError as place()."""
+        read = self.place()
+        self.worker.mark_restored()
+        return read
+
+    def place(self) -> int:
         """Unpack everything into an empty folder beside the live data, compare all digests, make it last.
 
-        Returns the bytes read. RecoveryError, with nothing marked as restored, where any byte is not the set's.
+        Returns the bytes read. RecoveryError where any byte is not the set's.
         """
         self.progress.start("restore beside", self.plan.bytes)
         self.worker.bash(
@@ -188,7 +194,6 @@ class Placement:
         self.worker.bash(
             f'printf %s "$2" > "$1/{ORIGIN_FILE}"; find "$1" -print0 | xargs -0 sync', self.folder, self.origin
         )
-        self.worker.mark_restored()
         return self.plan.bytes
 
     def _unpack(self, waiting: queue.SimpleQueue[Source | ShardSources], stop: threading.Event) -> None:

@@ -37,7 +37,8 @@ def _came(result: Mapping[str, Any]) -> str:
     ]
     told = result.get("buckets")
     buckets = [
-        f"{one['range']}: {one['restored']} values written{', the bucket made anew' if one['made'] else ''}"
+        f"{one['range']}: {one['restored']} values {'came by files' if one.get('by') == 'files' else 'written'}"
+        f"{', the bucket made anew' if one['made'] else ''}"
         for one in (told.values() if isinstance(told, Mapping) else ())
     ]
     return "; ".join(tables + databases + buckets)

@@ -21,6 +21,9 @@ description:
     that tokens and dashboards that name it find it. Only a server that is stopped can be given an id, so it restarts
     for this once, before the first point is written. Where another bucket has that id, and where one of that name was
     made meanwhile, the bucket has another id, and RV(warnings_found) says so.
+  - A bucket that gets its old id back comes by its files, which are placed in the quarantine of the live volume and
+    renamed into place in that stop, unless O(start) or O(stop) is given or another bucket has one of its shards' ids.
+    Count, first and last value of each of its series are compared; where they differ, all is put back as it was.
   - A range that reaches further than the set, or than the bucket's retention, is cut there.
   - With the same recovery id it goes on where an earlier run ended, and changes nothing once that was the end.
 extends_documentation_fragment:
@@ -29,7 +32,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Restores into the scratch server and counts what would come back; the live points are not touched.
+    description: >-
+      Restores into the scratch server and counts what would come back, and tells what would come by files; the live
+      points are not touched.
 options:
   state:
     description: Whether the points are brought back (V(restored)) or the range gets what it had before (V(put_back)).
@@ -128,7 +133,7 @@ options:
     type: int
     default: 10
   start_timeout_seconds:
-    description: How long the scratch server may take until it answers, and the live one behind a restart.
+    description: How long a scratch server may take until it answers, and the live one behind a restart.
     type: int
     default: 600
 """
@@ -170,7 +175,8 @@ RETURN = r"""
 buckets:
   description:
     - Of each bucket the V(range) that was taken, the values V(restored) (in check mode, that would be), whether the
-      bucket was gone and is V(made) again, and its V(id) (in check mode null where the server would choose it).
+      bucket was gone and is V(made) again, its V(id) (in check mode null where the server would choose it), and V(by)
+      what it comes, V(files) or V(points).
   returned: success
   type: dict
 kept:
@@ -182,7 +188,9 @@ recovery_point:
   returned: with O(state=restored)
   type: str
 checks:
-  description: That each bucket holds what was written, and that no bucket and no token is missing behind a restart.
+  description: >-
+    That each bucket holds what was written, or what came by files, and that no bucket and no token is missing behind a
+    restart.
   returned: success, not in check mode
   type: list
   elements: dict
@@ -192,7 +200,8 @@ warnings_found:
   type: list
   elements: str
 parts:
-  description: Seconds of each part.
+  description: >-
+    Seconds of each part; C(files) until they are placed and proven beside, C(restart) of the stop in which they come.
   returned: success, not in check mode
   type: dict
 quarantined:
@@ -206,36 +215,35 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
+from ansible_collections.platform3.recovery.plugins.module_utils._checks import check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import COMPOSE_ARGUMENTS, find_volume
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_bucket_ids import give_ids
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets import (
-    Chosen,
     chosen_buckets,
     diff_of,
     only_chosen,
     refused,
-    told,
     warnings_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import (
     Bucket,
-    bring,
-    differing,
-    kept_chunks,
     kept_lines,
     put_back,
     require_points,
     settle,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_files import (
+    Files,
+    by_files,
+    remove_beside,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_live import (
     Live,
     foreseen,
-    make_again,
     name_beside,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_run import POINTS, STATE, Run
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_source import (
     remove_left,
     source_server,
@@ -250,11 +258,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._kept_place imp
     folder_of,
     look_at_state,
     read_state,
-    write_file,
     write_state,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import STEP_ARGUMENTS, fence_of, run_module
-from ansible_collections.platform3.recovery.plugins.module_utils._progress import Progress
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -290,7 +296,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stop_grace_seconds": {"type": "int", "default": 10},
     "start_timeout_seconds": {"type": "int", "default": 600},
 }
-STATE, POINTS = "points.json", "points.kept"
 
 
 def volume_of(given: dict[str, Any]) -> str:
@@ -303,28 +308,13 @@ def volume_of(given: dict[str, Any]) -> str:
     return volume
 
 
-def keep(worker: VolumeWorker, live: Live, chosen: list[Chosen]) -> int:
-    """Keep what the live buckets hold of it, on disk; gives the values. RecoveryError PRC-775."""
-    values: list[int] = []
-
-    def failed(found: str) -> RecoveryError:
-        attempted = f"keep the live points aside in {folder_of(worker)} of volume {worker.volume}"
-        return refused(
-            "PRC-775", attempted, found, "make room (docker system df), then go on with the same recovery_id"
-        )
-
-    chunks = kept_chunks([(one, live.bucket(one.name)) for one in chosen], values.append)
-    write_file(worker, POINTS, chunks, failed)
-    return values[0]
-
-
 def restore(module: AnsibleModule) -> dict[str, Any]:
     """Keep and bring, or as much of it as an earlier run left to do."""
     given, fence, content = module.params, fence_of(module), module.params["content"]
     now = time.time_ns()
     within = (given["start"], given["stop"], given["target_time"])
     chosen = chosen_buckets(content, given["organisation"], given["buckets"], within, now)
-    plan = only_chosen(restore_plan(content, given["artefacts"], now, given["older"]), chosen)
+    plan = restore_plan(content, given["artefacts"], now, given["older"])
     volume = volume_of(given)
     result = {"recovery_point": iso(max(one.stops_ns for one in chosen) - 1), "quarantined": not module.check_mode}
     asked = {
@@ -335,9 +325,9 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
     }
     if module.check_mode:
         state = look_at_state(volume, given["image"], fence.recovery_id, STATE)
-        with source_server(given, plan, fence) as api:
+        with source_server(given, only_chosen(plan, chosen), fence) as api:
             found = {one.name: require_points(Bucket(api, one.organisation, one.id), one) for one in chosen}
-        buckets = foreseen(given, chosen, found, state)
+        buckets = foreseen(given, chosen, found, state, lambda live: by_files(live, chosen, content, within))
         result |= {"changed": True, "buckets": buckets, "diff": diff_of(chosen, buckets, given["service"]), "parts": {}}
         return {**result, "warnings_found": warnings_of(chosen, buckets)}
     with VolumeWorker(COMPONENT, volume, given["image"], given["environment_id"], fence) as worker:
@@ -351,7 +341,7 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
             )
         changed = state.get("state") != "brought"
         if changed:
-            state = bring_back(given, chosen, plan, worker, {"asked": asked, **state})
+            state = Run(given, chosen, plan, worker, {"asked": asked, **state}).bring_back()
     return {
         **result,
         **{name: state[name] for name in ("buckets", "kept", "checks", "parts")},
@@ -359,66 +349,6 @@ def restore(module: AnsibleModule) -> dict[str, Any]:
         "diff": diff_of(chosen, state["buckets"], given["service"]),
         "warnings_found": state["warnings"],
     }
-
-
-def bring_back(
-    given: dict[str, Any], chosen: list[Chosen], plan: Any, worker: VolumeWorker, state: dict[str, Any]
-) -> dict[str, Any]:
-    """What an earlier run had not done of it; gives what is noted. RecoveryError PRC-777 where it differs."""
-    progress, began = Progress(given["progress_path"]), time.monotonic()
-    checks: list[Check] = []
-    restart: list[float] = []
-
-    def give(ids: dict[str, str]) -> None:
-        progress.start("restart for the old bucket ids")
-        stopped = time.monotonic()
-        state["ids"] = ids
-        write_state(worker, STATE, state)
-        checks.extend(give_ids(service_of(given), worker, InfluxApi(given["url"], given["token"]), ids))
-        del state["ids"]
-        write_state(worker, STATE, state)
-        restart.append(time.monotonic() - stopped)
-
-    if "ids" in state:
-        give(state["ids"])
-    live = Live(given)
-    with source_server(given, plan, worker.fence) as api:
-        served = time.monotonic()
-        sources = {one.name: Bucket(api, one.organisation, one.id) for one in chosen}
-        total = sum(require_points(sources[one.name], one) for one in chosen)
-        if "kept" not in state:
-            progress.start("keeping the live points aside")
-            ranges = {one.name: [one.starts_ns, one.stops_ns] for one in chosen}
-            state |= {"missing": [one.name for one in chosen if live.bucket(one.name) is None], "ranges": ranges}
-            state |= {"kept": keep(worker, live, chosen), "state": "kept"}
-            write_state(worker, STATE, state)
-        kept = time.monotonic()
-        found, warnings = make_again(live, chosen, api, worker.fence.recovery_id, give)
-        progress.start("writing points", total)
-        buckets = {}
-        for one in chosen:
-            bucket = found[one.name]
-            if given["mode"] == "replace":
-                bucket.delete(one.starts_ns, one.stops_ns)
-            values = bring(sources[one.name], bucket, one, progress)
-            settle(bucket, one.starts_ns, one.stops_ns)
-            wrong = differing(sources[one.name], bucket, one, exact=given["mode"] == "replace")
-            checks.append(check(f"values that differ in {one.range}", COMPONENT, 0, wrong))
-            buckets[one.name] = told(one, values, one.name in state["missing"], bucket.id)
-    require(
-        checks,
-        "PRC-777",
-        "bring the chosen points back",
-        "they are written, and what the range held is kept aside",
-        "see who else writes into the range, then go on with the same recovery_id, or put it back (rollback.yml)",
-    )
-    parts = {"source": served - began, "keep": kept - served, "restart": sum(restart)}
-    parts["bring"] = time.monotonic() - kept - parts["restart"]
-    parts = {name: round(seconds, 3) for name, seconds in parts.items()}
-    state |= {"state": "brought", "buckets": buckets, "checks": checks, "parts": parts}
-    state["warnings"] = [*warnings_of(chosen, buckets), *warnings]
-    write_state(worker, STATE, state)
-    return state
 
 
 def undo(module: AnsibleModule) -> dict[str, Any]:
@@ -441,6 +371,8 @@ def undo(module: AnsibleModule) -> dict[str, Any]:
             # A run was killed on the way to stop or start the server. Whichever ids it has, buckets go by their names.
             service = service_of(given)
             service.take_away()
+            if state.get("files"):
+                Files(worker, state["files"]).withdraw()
             service.start(InfluxApi(given["url"], given["token"]))
         live, buckets = Live(given), {}
         for name, (starts_ns, stops_ns) in state["ranges"].items():
@@ -461,6 +393,7 @@ def undo(module: AnsibleModule) -> dict[str, Any]:
             "the range holds what was read until then",
             "keep the volume's quarantine for the inquiry; bring the range back from a backup set instead",
         )
+        remove_beside(worker)
         write_state(worker, STATE, {**state, "state": "put_back"})
     return result
 

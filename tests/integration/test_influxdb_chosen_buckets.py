@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,119 +15,28 @@ from ansible_collections.platform3.recovery.plugins.module_utils._docker import 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import Bucket
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_service import Service
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import VolumeWorker
 
-from tests.integration.influxdb_stage import DAY, DAYS, IMAGE, SECOND, Platform, Taken, seed
+from tests.integration.influxdb_buckets_stage import (
+    ANALYTICS,
+    NOW,
+    RANGE,
+    Scene,
+    delete_analytics,
+    names,
+    serving_scene,
+)
+from tests.integration.influxdb_stage import DAY, IMAGE, SECOND
 from tests.integration.scratch import docker, start_module, until
 
 pytestmark = pytest.mark.integration
 
-OWN_VOLUMES = "label=platform3.recovery.influxdb_buckets=yes"
-NOW = time.time_ns()
-# The second day of the seed, of which half of the points of one symbol were deleted before the backup.
-RANGE = (NOW - (DAYS - 1) * DAY, NOW - (DAYS - 2) * DAY)
-WHOLE = (0, NOW + DAY)
-
-
-class Scene:
-    """A server, a set of it, and a point of the range that only the server has."""
-
-    def __init__(self, platform: Platform, folder: Path) -> None:
-        self.platform = platform
-        facts = seed(platform)
-        self.organisation = str(facts["organisation"])
-        self.mark(
-            "market-data", 'ticks,symbol=EURUSD,venue=a\\ b open=true,seen=7u,note="x \\"y\\" \n z"', RANGE[0] + 5
-        )
-        self.token = self.prepare_analytics(str(facts["buckets"]["analytics"]))
-        self.taken = Taken(folder, platform.backup(folder), facts)
-        self.epoch = 1
-
-    def prepare_analytics(self, bucket: str) -> str:
-        """All that names a bucket by its id: a mapping, a label, and a token that is for it alone, which is given."""
-        api, ours = self.platform.api, {"orgID": self.organisation}
-        api.json(f"/api/v2/buckets/{bucket}", "PATCH", {"description": "candles of a minute"})
-        mapping = {"bucketID": bucket, "database": "candles", "retention_policy": "long", "default": True}
-        api.json("/api/v2/dbrps", "POST", {**ours, **mapping})
-        label = api.json("/api/v2/labels", "POST", {**ours, "name": "of analysts"})["label"]
-        api.json(f"/api/v2/buckets/{bucket}/labels", "POST", {"labelID": label["id"]})
-        resource = {"type": "buckets", "id": bucket, **ours}
-        permissions = [{"action": action, "resource": resource} for action in ("read", "write")]
-        return str(api.json("/api/v2/authorizations", "POST", {**ours, "permissions": permissions})["token"])
-
-    def bucket(self, name: str) -> Bucket:
-        """A bucket of the live server."""
-        [found] = self.platform.api.json(f"/api/v2/buckets?name={name}")["buckets"]
-        return Bucket(self.platform.api, self.organisation, found["id"])
-
-    def mark(self, bucket: str, line: str, at: int) -> None:
-        """Write a point."""
-        self.bucket(bucket).write([f"{line} {at}"])
-
-    def points(self, bucket: str = "market-data", within: tuple[int, int] = WHOLE) -> list[str]:
-        """What a bucket holds."""
-        return sorted(self.bucket(bucket).lines(within))
-
-    def inputs(self, recovery: str, **more: Any) -> dict[str, Any]:
-        """The module's inputs."""
-        self.epoch += 1  # as the lock does each time it is taken
-        given = self.platform.restore_inputs(self.taken, recovery, self.epoch)
-        return {**given, "buckets": ["market-data"], "start": iso(RANGE[0]), "stop": iso(RANGE[1]), **more}
-
-    def run(self, recovery: str, **more: Any) -> dict[str, Any]:
-        """The module's result; whatever it did, nothing is left beside."""
-        result = self.platform.run("influxdb_buckets_restore", self.inputs(recovery, **more))
-        assert self.left() == "", result
-        return result
-
-    def everything(self) -> dict[str, Any]:
-        """All ids and tokens, and what is known of each bucket and mapping but the time of its last change."""
-        api = self.platform.api
-        buckets = api.json("/api/v2/buckets?limit=100")["buckets"]
-        kept = ("id", "name", "description", "retentionRules", "labels")
-        mappings = api.json(f"/api/v2/dbrps?orgID={self.organisation}")["content"]
-        return {
-            "ids": api.inventory(),
-            "tokens": sorted((one["id"], one["token"], one["status"]) for one in api.authorisations()),
-            "buckets": sorted((one["id"], *(str(one.get(name)) for name in kept)) for one in buckets),
-            "mappings": sorted((one["bucketID"], one["database"], one["retention_policy"]) for one in mappings),
-        }
-
-    def container(self) -> str:
-        """The id of the server's container; empty where it is away."""
-        return docker("ps", "--quiet", "--no-trunc", "--filter", f"name=^{self.platform.id}$")
-
-    def require_scoped_token_works(self) -> None:
-        """The token for analytics writes, reads what it wrote by Flux and by InfluxQL, and may do no more."""
-        platform, own = self.platform, self.platform.api.another(self.token)
-        bucket = Bucket(own, self.organisation, self.taken.bucket("analytics")["id"])
-        line = f"probe value=1 {NOW + DAY - 1}"
-        bucket.write([line])
-        assert line in list(bucket.lines(WHOLE))
-        found = own.read(own.request("GET", "/query?db=candles&q=SELECT+value+FROM+probe"))
-        assert b"probe" in found, found
-        platform.api.delete(self.organisation, bucket.id, iso(NOW + DAY - 1), iso(NOW + DAY), "")
-        with pytest.raises(RecoveryError):
-            Bucket(own, self.organisation, self.bucket("market-data").id).write([line])
-
-    def left(self) -> str:
-        """The scratch volumes that are there."""
-        mine = f"label=platform3.recovery.environment={self.platform.id}"
-        return docker("volume", "ls", "--quiet", "--filter", OWN_VOLUMES, "--filter", mine)
-
 
 @pytest.fixture(scope="module", name="scene")
 def _scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("influxdb")
-    platform = Platform(folder / "platform", secrets.token_hex(16))
-    try:
-        platform.start()
-        yield Scene(platform, folder / "set")
-    finally:
-        platform.clean()
+    yield from serving_scene(tmp_path_factory.mktemp("influxdb"))
 
 
 def test_a_deleted_range_comes_back_and_what_stood_there_goes_and_returns(scene: Scene) -> None:
@@ -164,16 +72,6 @@ def test_a_deleted_range_comes_back_and_what_stood_there_goes_and_returns(scene:
     assert scene.run("r-3")["changed"] and scene.points(within=RANGE) == inside
 
 
-def delete_analytics(scene: Scene) -> str:
-    """The bucket is gone; gives the id that it had."""
-    old = scene.bucket("analytics").id
-    scene.platform.api.json(f"/api/v2/buckets/{old}", "DELETE")
-    return old
-
-
-ANALYTICS: dict[str, Any] = {"buckets": ["analytics"], "start": "", "stop": ""}
-
-
 def test_a_deleted_bucket_comes_back_under_its_old_id_and_goes_by_put_back(scene: Scene) -> None:
     scene.require_scoped_token_works()
     before, candles, ticks = scene.everything(), scene.points("analytics"), scene.points()
@@ -183,13 +81,16 @@ def test_a_deleted_bucket_comes_back_under_its_old_id_and_goes_by_put_back(scene
 
     foreseen = scene.run("r-10", **ANALYTICS, _ansible_check_mode=True)
     assert foreseen["buckets"]["analytics"]["id"] == old and foreseen["warnings_found"] == []
-    assert "made again under its old id, for which influxdb restarts" in foreseen["diff"]["after"]
+    assert "made again by files under its old id, for which influxdb restarts" in foreseen["diff"]["after"]
+    assert foreseen["buckets"]["analytics"]["by"] == "files" and foreseen["buckets"]["analytics"]["restored"] == 2
     assert scene.everything() == without and scene.container() == serving, "check mode touches nothing"
 
     done = scene.run("r-10", **ANALYTICS)
     assert "buckets" in done, done
     assert done["buckets"]["analytics"]["made"] and done["buckets"]["analytics"]["id"] == old
-    assert done["warnings_found"] == [] and len(done["checks"]) == 3 and all(one["ok"] for one in done["checks"])
+    assert done["buckets"]["analytics"]["by"] == "files" and done["buckets"]["analytics"]["restored"] == 2
+    assert done["warnings_found"] == [] and len(done["checks"]) == 6 and all(one["ok"] for one in done["checks"])
+    assert scene.platform.in_volume("ls quarantine/r-10").split() == ["influxd.bolt", "points.json", "points.kept"]
     assert scene.container() != serving, "it was restarted"
     for _start in range(2):
         assert scene.everything() == before
@@ -212,7 +113,9 @@ def test_a_bucket_that_was_made_by_hand_meanwhile_keeps_its_id(scene: Scene) -> 
     serving = scene.container()
     for check_mode in (True, False):
         done = scene.run("r-12", **ANALYTICS, _ansible_check_mode=check_mode)
-        assert done["buckets"]["analytics"] | {"made": False, "id": hand} == done["buckets"]["analytics"]
+        assert (
+            done["buckets"]["analytics"] | {"made": False, "id": hand, "by": "points"} == done["buckets"]["analytics"]
+        )
         assert hand in done["warnings_found"][0] and old in done["warnings_found"][0]
     assert scene.points("analytics") == candles and scene.container() == serving, "it was not restarted"
     delete_analytics(scene)
@@ -225,7 +128,7 @@ def test_an_id_that_another_bucket_has_is_left_to_it(scene: Scene) -> None:
     api.json(f"/api/v2/buckets/{old}", "PATCH", {"name": "renamed"})
     foreseen = scene.run("r-14", **ANALYTICS, _ansible_check_mode=True)
     assert foreseen["buckets"]["analytics"]["id"] is None and old in foreseen["warnings_found"][0]
-    assert "made again under another id" in foreseen["diff"]["after"]
+    assert "made again by points under another id" in foreseen["diff"]["after"]
     done = scene.run("r-14", **ANALYTICS)
     assert scene.bucket("renamed").id == old and scene.points("renamed") == candles == scene.points("analytics")
     assert done["buckets"]["analytics"]["id"] == scene.bucket("analytics").id and old in done["warnings_found"][0]
@@ -245,14 +148,6 @@ def killed_when(scene: Scene, recovery: str, begun: Callable[[Scene], object]) -
         process.wait()
     noted = scene.platform.in_volume(f"cat quarantine/{recovery}/points.json")
     assert '"state": "kept"' in noted, "it was killed before its end"
-
-
-def names(scene: Scene) -> list[str]:
-    """The buckets' names; none while the server is away."""
-    try:
-        return [str(one["name"]) for one in scene.platform.api.json("/api/v2/buckets?limit=100")["buckets"]]
-    except RecoveryError:
-        return []
 
 
 def beside_has_the_old_id(scene: Scene) -> bool:

@@ -17,11 +17,14 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_bucke
     rename_in,
     renamed,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_meta import METADATA as OF_DATABASES
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_meta import METADATA_KEY, NotMeta, databases
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_token import AUTHORISATIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.plugins.module_utils.test_bolt import large_file, require_sound
+from tests.unit.plugins.module_utils.test_influxdb_meta import database, meta
 
 GIVEN, OLD, OTHER = "5b00a129b6eebc0a", "27043be453f85db2", "a4a5fc4f48a049ea"
 IDS = {GIVEN: OLD}
@@ -80,6 +83,31 @@ def test_metadata_that_is_not_understood_is_refused_before_it_is_written(tmp_pat
     assert path.read_bytes() == written
 
 
+def test_what_the_server_must_know_of_files_is_in_the_same_file(tmp_path: Path) -> None:
+    """The database of the id that the server gave gets the old one, and the shards; a second time it has them."""
+    live = {METADATA_KEY: meta([database(GIVEN, {}), database(OTHER, {1: [1]})], 1, 1)}
+    path = large_file(tmp_path / "bolt", {**METADATA, OF_DATABASES: live})
+    wanted = database(OLD, {2: [5]})
+    assert rename_in(str(path), IDS, [wanted])[0] is True
+    require_sound(path)
+    found = databases(BoltFile(str(path)).bucket(OF_DATABASES)[METADATA_KEY])
+    assert found == {OLD: wanted, OTHER: database(OTHER, {1: [1]})}
+    assert rename_in(str(path), IDS, [wanted])[0] is False
+
+
+def test_a_shard_that_another_bucket_has_by_now_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    """And so is metadata that names no databases."""
+    live = {METADATA_KEY: meta([database(GIVEN, {}), database(OTHER, {1: [5]})], 1, 5)}
+    path = large_file(tmp_path / "bolt", {**METADATA, OF_DATABASES: live})
+    written = path.read_bytes()
+    with pytest.raises(NotMeta, match="shard 5"):
+        rename_in(str(path), IDS, [database(OLD, {2: [5]})])
+    assert path.read_bytes() == written
+    other = large_file(tmp_path / "other", {**METADATA, OF_DATABASES: {b"raft": b"1"}})
+    with pytest.raises(NotBolt, match=r"holds no meta\.db"):
+        rename_in(str(other), IDS, [database(OLD, {2: [5]})])
+
+
 class Stage:
     """A service, a volume and a server, of which one thing fails."""
 
@@ -89,7 +117,7 @@ class Stage:
         monkeypatch.setattr(_influxdb_bucket_ids, "exchange", self.exchange)
         monkeypatch.setattr(_influxdb_bucket_ids, "put_in_place", lambda _worker: self.did.append("put back"))
 
-    def exchange(self, _worker: object, ids: dict[str, str]) -> tuple[bool, dict[str, set[str]]]:
+    def exchange(self, _worker: object, ids: dict[str, str], _databases: object) -> tuple[bool, dict[str, set[str]]]:
         """The metadata's exchange."""
         if self.fails == "exchange":
             raise NotBolt("page 7 is damaged")
@@ -114,10 +142,35 @@ class Stage:
         """The server's tokens."""
         return [] if self.fails == "token" else [{"id": "1"}]
 
-    def give(self) -> list[dict[str, Any]]:
+    def give(self, files: Arriving | None = None) -> list[dict[str, Any]]:
         """give_ids on the stage."""
         fake: Any = self
-        return give_ids(fake, fake, fake, IDS)
+        return give_ids(fake, fake, fake, IDS, files)
+
+
+class Arriving:
+    """Files that come in the stop."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def databases(self) -> list[bytes]:
+        """What the metadata is to know."""
+        if self.stage.fails == "databases":
+            raise NotBolt("the set's metadata is damaged")
+        return []
+
+    def move_in(self) -> None:
+        """They come."""
+        self.stage.did.append("move in")
+
+    def move_out(self) -> None:
+        """They go."""
+        self.stage.did.append("move out")
+
+    def checks(self, _api: object) -> list[dict[str, Any]]:
+        """Whether they are there."""
+        return [{"name": "values", "expected": 7, "found": 6, "ok": self.stage.fails != "values"}]
 
 
 def test_the_server_is_away_while_the_metadata_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +178,35 @@ def test_the_server_is_away_while_the_metadata_is_exchanged(monkeypatch: pytest.
     stage = Stage(monkeypatch, "")
     assert [one["ok"] for one in stage.give()] == [True, True]
     assert stage.did == ["take away", f"exchange {OLD}", "start"]
+
+
+def test_files_are_in_place_before_the_metadata_that_knows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is started in between serves what it did; what they hold is proven too."""
+    stage = Stage(monkeypatch, "")
+    assert [one["ok"] for one in stage.give(Arriving(stage))] == [True, True, True]
+    assert stage.did == ["take away", "move in", f"exchange {OLD}", "start"]
+
+
+@pytest.mark.parametrize(
+    ("fails", "did"),
+    [
+        ("databases", []),
+        ("exchange", ["move in"]),
+        ("start", ["move in", f"exchange {OLD}", "start"]),
+        ("token", ["move in", f"exchange {OLD}", "start"]),
+        ("values", ["move in", f"exchange {OLD}", "start"]),
+    ],
+)
+def test_files_that_do_not_prove_themselves_go_again(
+    monkeypatch: pytest.MonkeyPatch, fails: str, did: list[str]
+) -> None:
+    """Behind the metadata that knew them."""
+    stage = Stage(monkeypatch, fails)
+    with pytest.raises(RecoveryError) as caught:
+        stage.give(Arriving(stage))
+    assert caught.value.code == "PRC-781" and "no file is in place" in caught.value.data
+    back = ["put back"] if "start" in did else []
+    assert stage.did == ["take away", *did, "take away", *back, "move out", "start"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import read_history
 from ansible_collections.platform3.recovery.plugins.module_utils._report_parts import parts_brought_back
 
@@ -35,11 +36,12 @@ def test_keys_are_told_by_database() -> None:
     assert parts_brought_back(read_history(entries(step)))["redis"] == "a*: database 0: 9 restored, 2 removed"
 
 
-def test_points_are_told_by_bucket() -> None:
-    bucket = {"range": "b from x to y", "restored": 7, "made": True}
+@pytest.mark.parametrize(("by", "words"), [("points", "written"), ("files", "came by files")])
+def test_points_are_told_by_bucket(by: str, words: str) -> None:
+    bucket = {"range": "b from x to y", "restored": 7, "made": True, "by": by}
     written = {"phase": "restore", "component": "redis", "result": {"buckets": {"b": bucket}}}
     assert parts_brought_back(read_history(entries(written)))["redis"].endswith(
-        "b from x to y: 7 values written, the bucket made anew"
+        f"b from x to y: 7 values {words}, the bucket made anew"
     )
 
 
