@@ -169,6 +169,30 @@ def test_a_deleted_hour_of_market_data_comes_back() -> None:
     assert list(ticks.lines(hour)) == []
 
 
+@pytest.mark.usefixtures("backed_up_at")
+def test_a_deleted_bucket_comes_back_by_its_files_under_its_id() -> None:
+    api = InfluxApi("http://127.0.0.1:8086", secret("influxdb_token").strip())
+    organisation = api.json("/api/v2/orgs?org=forex-trading")["orgs"][0]["id"]
+    [listed] = api.json("/api/v2/buckets?name=market-data")["buckets"]
+    ticks = Bucket(api, organisation, listed["id"])
+    day = time.time_ns() // DAY * DAY - DAY
+    # Written long before the set was.
+    old = (day + DAY // 24, day + DAY // 12)
+    before = sorted(ticks.lines(old))
+    assert before
+    api.json(f"/api/v2/buckets/{listed['id']}", "DELETE")
+    started = running_since()
+    done = run("partial_recovery.yml", recovery_components="influxdb", influxdb_chosen_buckets="market-data")
+    assert done.status == 0, done.text[-6000:]
+    [again] = api.json("/api/v2/buckets?name=market-data")["buckets"]
+    assert again["id"] == listed["id"], "tokens and dashboards would not find it"
+    assert sorted(ticks.lines(old)) == before
+    assert restarted(started) == {"forex-influxdb", "market-data-service", "analytics-service", "heartbeat"}
+    found = report()
+    told = found["evidence"]["chosen_parts"]["influxdb"]
+    assert found["outcome"] == "success" and "came by files" in told and "made anew" in told, told
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
