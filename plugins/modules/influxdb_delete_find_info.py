@@ -112,11 +112,11 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_targe
     Now,
     captures_of,
     deletes_around,
-    target_ns,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SETS_ARGUMENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_nanoseconds
 
 DAY_SECONDS = 86400
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -130,7 +130,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> tuple[int, int]:
     """From when to when it is searched (ns since 1970); PRC-765 where the inputs are none of that."""
     try:
-        middle = target_ns(given["around"])
+        middle = parse_nanoseconds(given["around"])
         if not 1 <= given["window_seconds"] <= DAY_SECONDS:
             raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
     except ValueError as error:

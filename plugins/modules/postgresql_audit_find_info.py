@@ -112,7 +112,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_aud
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import LiveServer
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import SECOND
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, identifier
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 
 DAY_SECONDS = 86400
@@ -133,7 +133,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> tuple[int, int]:
     """From when to when it is searched (microseconds since 1970); PRC-563 where the inputs are none of that."""
     try:
-        middle = round(parse_iso(given["around"]) * SECOND)
+        middle = parse_microseconds(given["around"])
         if not 1 <= given["window_seconds"] <= DAY_SECONDS:
             raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
         for name in ("limit", "timeout_seconds"):

@@ -123,7 +123,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_poi
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import SECOND
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_changes import names_of
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader import one_shot
 
@@ -139,7 +139,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> Span:
     """What is sought; PRC-563 where the inputs are none of that."""
     try:
-        middle = round(parse_iso(given["around"]) * SECOND)
+        middle = parse_microseconds(given["around"])
         if not 1 <= given["window_seconds"] <= DAY_SECONDS:
             raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
         if given["many_rows"] < 1:
