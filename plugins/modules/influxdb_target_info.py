@@ -21,6 +21,7 @@ description:
   - Takes no lock and changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.store
+  - platform3.recovery.store.state
 options:
   version:
     description: Version of InfluxDB that will run. Sets of another major version are passed over; empty for any.
