@@ -123,9 +123,8 @@ def look_at_postgresql(given: Mapping[str, Any], manifests: Sequence[Manifest], 
     contents[None] = contents[max(name for name in contents if name is not None)]
     try:
         repository = repository_of(dict(given))
-        view = repository.look()
         with one_shot(repository.image, repository.mounts, repository.environment_id) as run_bash:
-            ways = Ways(view, contents, run_bash)
+            ways = Ways(repository.look(run_bash), contents, run_bash)
             looked.window = ways.window()
             looked.stretches = window.of_postgresql(looked.window)
             if asked is not None:

@@ -169,7 +169,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     own = [one for one in contents.values() if one["system_identifier"] == newest["system_identifier"]]
     with one_shot(given["image"], repository.mounts, given["environment_id"]) as run_bash:
         sets = [{"backup_set": set_id, "content": one} for set_id, one in contents.items()]
-        ways = Ways(repository.look(), contents_of(newest, sets), run_bash)
+        ways = Ways(repository.look(run_bash), contents_of(newest, sets), run_bash)
         found = search(ways, names_of(own), span)
     return {
         "changed": False,
