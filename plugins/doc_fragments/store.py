@@ -5,15 +5,11 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # Its sets, and who is believed about them.
+    # What is in it, and who is believed about that.
     DOCUMENTATION = r"""
 options:
   store_path:
     description: Folder of the backup store.
-    type: path
-    required: true
-  state_path:
-    description: State folder, with what is known of the sets (C(sets.jsonl)).
     type: path
     required: true
   environment_id:
@@ -34,6 +30,15 @@ options:
         description: The signer's OpenSSH public key.
         type: str
         required: true
+"""
+
+    # What is known of its sets.
+    STATE = r"""
+options:
+  state_path:
+    description: State folder, with what is known of the sets (C(sets.jsonl)).
+    type: path
+    required: true
 """
 
     # One-shot containers on its pgBackRest repository.

@@ -18,7 +18,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     nanoseconds,
     recorded_shard,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import target_ns
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_nanoseconds
 
 # So many values are held in memory at once, as text and as hashes.
 PIECE_VALUES = 100_000
@@ -56,7 +56,7 @@ def boundary(given: str, name: str) -> int | None:
     if not given:
         return None
     try:
-        return target_ns(given)
+        return parse_nanoseconds(given)
     except ValueError as error:
         raise refused("PRC-771", f"take {name}={given!r}", str(error), f"correct {name}") from None
 

@@ -37,12 +37,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_targe
     aggregates_of,
     bad_target,
     holds_later,
-    target_ns,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_verify import (
     PROBE_MEASUREMENT,
     bucket_checks,
 )
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_nanoseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._volume import DATA, VolumeWorker
 
 # influxdb, models/time.go, MaxNanoTime: the newest time that a point may have.
@@ -359,6 +359,7 @@ def point_in_time(
     if not target_time:
         return None
     try:
-        return PointInTime(content, target_ns(target_time), organisation, tuple(aggregates_of(aggregates)), now_ns)
+        target = parse_nanoseconds(target_time)
+        return PointInTime(content, target, organisation, tuple(aggregates_of(aggregates)), now_ns)
     except ValueError as error:
         raise bad_target(str(error)) from None

@@ -11,7 +11,6 @@ the server counted.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,21 +29,12 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layou
     nanoseconds,
     recorded_shard,
 )
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
 COMPLETE, BEFORE_DELETES = "complete", "before_deletes"
 # Points are written a moment after the time that they bear: a set captured just after the target may lack the last.
 ARRIVAL_SECONDS = 5.0
-_FRACTION = re.compile(r"[.,](\d{1,9})")
 
 Record = Mapping[str, Any]
-
-
-def target_ns(text: str) -> int:
-    """An ISO 8601 instant with its offset as nanoseconds since 1970, exactly; ValueError says what is wrong."""
-    whole = int(parse_iso(_FRACTION.sub("", text, count=1)))
-    found = _FRACTION.search(text)
-    return whole * NANOSECONDS + int(found[1].ljust(9, "0") if found else 0)
 
 
 def bad_target(found: str) -> RecoveryError:

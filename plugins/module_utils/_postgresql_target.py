@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest import Backup
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import (
     SEGMENT_BYTES,
     Span,
@@ -77,7 +77,7 @@ def parse_target(given: Mapping[str, Any]) -> Target:
     asked = Target(kind, value)
     try:
         if kind == "time":
-            return Target(kind, value, round(parse_iso(value) * SECOND))
+            return Target(kind, value, parse_microseconds(value))
         if kind == "lsn":
             return Target(kind, value, parse_lsn(value))
         if kind == "xid":
@@ -124,7 +124,7 @@ def _number(segment: str) -> int:
 
 def reached_at(backup: Backup) -> int:
     """From which instant on a base backup can be brought to: its end, which pgBackRest names by the second."""
-    return round(parse_iso(backup.finished_at) * SECOND) + SECOND
+    return parse_microseconds(backup.finished_at) + SECOND
 
 
 def newest_chain(histories: Mapping[int, str]) -> list[Span]:

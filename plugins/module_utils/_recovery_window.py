@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 
 DATASTORES = ("postgresql", "redis", "influxdb")
@@ -33,7 +33,7 @@ class Stretch:
 
 def instant(text: str) -> int:
     """An ISO 8601 instant with its offset in microseconds."""
-    return round(parse_iso(text) * SECOND)
+    return parse_microseconds(text)
 
 
 def merged(stretches: Iterable[Stretch]) -> list[Stretch]:

@@ -32,7 +32,11 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_l
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import repository_of
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import LATEST, Found, Wanted, choose
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import (
+    parse_iso,
+    parse_microseconds,
+    parse_nanoseconds,
+)
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader import one_shot
 
 # What a recovery to a point in time brings back; a set must hold all of it.
@@ -58,7 +62,7 @@ class Asked:
         """How far before the target that is, in seconds."""
         if not self.at:
             return 0.0
-        return round(parse_iso(self.at) - parse_iso(reached), 6)
+        return (parse_microseconds(self.at) - parse_microseconds(reached)) / window.SECOND
 
 
 @dataclass
@@ -119,9 +123,8 @@ def look_at_postgresql(given: Mapping[str, Any], manifests: Sequence[Manifest], 
     contents[None] = contents[max(name for name in contents if name is not None)]
     try:
         repository = repository_of(dict(given))
-        view = repository.look()
         with one_shot(repository.image, repository.mounts, repository.environment_id) as run_bash:
-            ways = Ways(view, contents, run_bash)
+            ways = Ways(repository.look(run_bash), contents, run_bash)
             looked.window = ways.window()
             looked.stretches = window.of_postgresql(looked.window)
             if asked is not None:
@@ -203,7 +206,7 @@ def look_at_influxdb(given: Mapping[str, Any], manifests: Sequence[Manifest], as
     looked = Looked({**bounds, "deletes": deletes} if bounds else None, window.of_influxdb(bounds))
     if asked is None:
         return looked
-    target = influxdb_target.target_ns(asked.at)
+    target = parse_nanoseconds(asked.at)
     try:
         choices = influxdb_target.choose(target, captures, time.time_ns(), given["influxdb_prefer"], lives)
     except RecoveryError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.platform3.recovery.plugins.module_utils._barrier import touched
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._inputs import ALL_COMPONENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import (
@@ -38,6 +39,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._objectives imp
     recovery_times,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import named
+from ansible_collections.platform3.recovery.plugins.module_utils._report_advice import next_steps
 from ansible_collections.platform3.recovery.plugins.module_utils._report_parts import parts_brought_back
 from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import undone_of
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, span, to_iso
@@ -128,7 +130,9 @@ def build(history: History, facts: Mapping[str, Any]) -> Report:
         "next_steps": [],
         "lessons": [],
     }
-    report["next_steps"] = _next_steps(report)
+    play = SCENARIOS[report["scenario"]][1]
+    begun = touched(history.entries, len(history.runs)) is not None
+    report["next_steps"] = next_steps(report, facts, play, begun)
     report["lessons"] = _lessons(report)
     return report
 
@@ -456,24 +460,6 @@ def _step(history: History, step: Step) -> dict[str, Any]:
         "changed": step.changed,
         "parts": {name: round(seconds, 3) for name, seconds in parts_of(step).items()},
     }
-
-
-def _next_steps(report: Report) -> list[str]:
-    """What to do now, in order: the ways on that unresolved errors name, then the command that goes on."""
-    advice = [issue["next_step"] for issue in report["issues"] if issue["severity"] == "error" and issue["next_step"]]
-    identity = f"-e recovery_id={report['recovery_id']} -e recovery_confirm={report['environment']}"
-    if report["outcome"] == "success":
-        if report["scenario"] == "point_in_time":
-            advice += ["see that the full backup that follows is complete: sets of what was undone are refused"]
-        if any(component["quarantined"] for component in report["components"]):
-            advice += [
-                "the data from before is in quarantine; once nobody needs it, free its space: "
-                f"ansible-playbook playbooks/release_quarantine.yml {identity}",
-            ]
-        return advice
-    play = SCENARIOS.get(report["scenario"], SCENARIOS["full"])[1]
-    advice += [f"mend the cause, then go on with the same recovery: ansible-playbook {play} {identity}"]
-    return list(dict.fromkeys(advice))
 
 
 def _lessons(report: Report) -> list[str]:

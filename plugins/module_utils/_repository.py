@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest imp
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
     REPOSITORY_MOUNT,
     View,
+    look,
     look_without_volume,
     one_shot_mounts,
 )
@@ -68,8 +69,10 @@ class Repository:
     environment_id: str
     stanza: str
 
-    def look(self) -> View:
-        """Everything that it holds, and the WAL stream beside it."""
+    def look(self, run_bash: Callable[..., Any] | None = None) -> View:
+        """Everything that it holds, and the WAL stream beside it. run_bash: in a container that is there already."""
+        if run_bash is not None:
+            return look(run_bash, self.stanza, "none")
         return look_without_volume(self.image, self.mounts, self.environment_id, self.stanza, "none")
 
     def verify_base(self, label: str) -> str | None:

@@ -33,10 +33,9 @@ from ansible_collections.platform3.recovery.plugins.module_utils._selection impo
     choose,
 )
 
-# The inputs by which sets are found and believed; documented in doc_fragments/store.py.
-SETS_ARGUMENTS: dict[str, dict[str, Any]] = {
+# The inputs by which what is in a store is found and believed; documented in doc_fragments/store.py.
+SIGNED_ARGUMENTS: dict[str, dict[str, Any]] = {
     "store_path": {"type": "path", "required": True},
-    "state_path": {"type": "path", "required": True},
     "environment_id": {"type": "str", "required": True},
     "trusted_signers": {
         "type": "list",
@@ -45,6 +44,8 @@ SETS_ARGUMENTS: dict[str, dict[str, Any]] = {
         "options": {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}},
     },
 }
+# The same for sets, of which the state folder knows more.
+SETS_ARGUMENTS: dict[str, dict[str, Any]] = {**SIGNED_ARGUMENTS, "state_path": {"type": "path", "required": True}}
 
 
 class SignedSets:

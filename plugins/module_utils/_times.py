@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # Date, time and a mandatory offset. The zone of a naive time is anybody's guess (pgbackrest#2452, barman#945).
 _ISO = re.compile(
@@ -21,7 +23,20 @@ _ZONED = re.compile(
 
 
 def parse_iso(text: str) -> float:
-    """Seconds since 1970 of an ISO 8601 instant. ValueError says what is wrong, a missing offset among it."""
+    """Seconds since 1970 of an ISO 8601 instant. ValueError says what is wrong, a missing offset among it.
+
+    A float holds the microsecond up to the year 2106 only, and no nanosecond: see parse_microseconds.
+    """
+    return parse_nanoseconds(text) / 1_000_000_000
+
+
+def parse_microseconds(text: str) -> int:
+    """The same in microseconds since 1970, exactly; of a finer fraction the nearest one. ValueError as parse_iso."""
+    return (parse_nanoseconds(text) + 500) // 1000
+
+
+def parse_nanoseconds(text: str) -> int:
+    """The same in nanoseconds since 1970, exactly. ValueError as parse_iso."""
     found = _ISO.fullmatch(text.strip())
     if not found:
         meant = _of_a_zone(text.strip())
@@ -39,8 +54,8 @@ def parse_iso(text: str) -> float:
         raise ValueError(f"{text!r} is no possible date and time ({error})") from None
     if not 1970 <= whole.year <= 2999:
         raise ValueError(f"{text!r} is not of this age")
-    fraction = float("0." + found["fraction"][1:]) if found["fraction"] else 0.0
-    return whole.timestamp() + fraction
+    fraction = found["fraction"][1:] if found["fraction"] else ""
+    return (whole - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def _of_a_zone(text: str) -> str | None:

@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - platform3.recovery.step
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.store.repository
 options:
   redis_log_path:

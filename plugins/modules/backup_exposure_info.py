@@ -16,6 +16,7 @@ description:
   - It is no judge; what is past its target, and heartbeats that stopped, are in RV(problems).
 extends_documentation_fragment:
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.store.repository
   - platform3.recovery.compose
 options:

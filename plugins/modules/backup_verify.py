@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.store.repository
 options:
   backup_set:

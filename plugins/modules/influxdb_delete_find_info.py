@@ -16,16 +16,8 @@ description:
     retention, a recovery or a rollback took away does not count.
   - What was deleted since the newest set is not known yet, but for whole buckets, where the running server was asked.
   - Takes no lock and changes nothing.
-extends_documentation_fragment: [platform3.recovery.store]
+extends_documentation_fragment: [platform3.recovery.span, platform3.recovery.store, platform3.recovery.store.state]
 options:
-  around:
-    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
-    type: str
-    required: true
-  window_seconds:
-    description: How far before and after it is searched, at most a day.
-    type: int
-    default: 600
   now:
     description:
       - What the running server holds, C(at) and C(inventory) of M(platform3.recovery.influxdb_inventory_info). A bucket
@@ -112,17 +104,16 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_targe
     Now,
     captures_of,
     deletes_around,
-    target_ns,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SETS_ARGUMENTS
+from ansible_collections.platform3.recovery.plugins.module_utils._span import SPAN_ARGUMENTS, reach_of
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_nanoseconds
 
-DAY_SECONDS = 86400
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **SETS_ARGUMENTS,
-    "around": {"type": "str", "required": True},
-    "window_seconds": {"type": "int", "default": 600},
+    **SPAN_ARGUMENTS,
     "now": {"type": "dict", "default": {}},
 }
 
@@ -130,13 +121,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> tuple[int, int]:
     """From when to when it is searched (ns since 1970); PRC-765 where the inputs are none of that."""
     try:
-        middle = target_ns(given["around"])
-        if not 1 <= given["window_seconds"] <= DAY_SECONDS:
-            raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
+        middle, reach = parse_nanoseconds(given["around"]), reach_of(given) * NANOSECONDS
     except ValueError as error:
         attempted = f"search for what was deleted in InfluxDB around {given['around']}"
         raise RecoveryError("PRC-765", attempted, str(error), "nothing was changed", "correct it") from None
-    reach = given["window_seconds"] * NANOSECONDS
     return middle - reach, middle + reach
 
 

@@ -21,6 +21,7 @@ description:
   - Takes no lock and changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.store
+  - platform3.recovery.store.state
 options:
   version:
     description: Version of InfluxDB that will run. Sets of another major version are passed over; empty for any.
@@ -143,7 +144,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_targe
     captures_of,
     choose,
     deletes_in,
-    target_ns,
     window_of,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._manifest import Manifest, needed_artefacts
@@ -151,6 +151,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._module import 
 from ansible_collections.platform3.recovery.plugins.module_utils._selection import version_problem
 from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SETS_ARGUMENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import Entry, read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_nanoseconds
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **SETS_ARGUMENTS,
@@ -195,7 +196,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Read, choose, tell."""
     given = module.params
     try:
-        target = target_ns(given["target_time"]) if given["target_time"] else None
+        target = parse_nanoseconds(given["target_time"]) if given["target_time"] else None
     except ValueError as error:
         raise bad_target(str(error)) from None
     store = given["store_path"]

@@ -15,7 +15,7 @@ description:
   - Where the server does not answer, that is no failure but stands in RV(warnings_found).
     M(platform3.recovery.postgresql_wal_find_info) needs no server.
   - Takes no lock and changes nothing.
-extends_documentation_fragment: [platform3.recovery.postgresql]
+extends_documentation_fragment: [platform3.recovery.postgresql, platform3.recovery.span]
 options:
   owner:
     description: Role that owns the data, as which the query is run.
@@ -28,14 +28,6 @@ options:
       - V(%(from)s) and V(%(until)s) in it stand for the time that is searched. Another per cent sign is written once.
     type: str
     required: true
-  around:
-    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
-    type: str
-    required: true
-  window_seconds:
-    description: How far before and after it is searched, at most a day.
-    type: int
-    default: 600
   limit:
     description: How many events are listed at most, those nearest to the middle.
     type: int
@@ -112,10 +104,10 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_aud
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_live import LiveServer
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import SECOND
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, identifier
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._span import SPAN_ARGUMENTS, reach_of
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 
-DAY_SECONDS = 86400
 # So long a server that is there is waited for: it may be in the middle of a restart.
 ANSWER_SECONDS = 10
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -123,8 +115,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "database": {"type": "str", "required": True},
     "owner": {"type": "str", "required": True},
     "query": {"type": "str", "required": True},
-    "around": {"type": "str", "required": True},
-    "window_seconds": {"type": "int", "default": 600},
+    **SPAN_ARGUMENTS,
     "limit": {"type": "int", "default": 200},
     "timeout_seconds": {"type": "int", "default": 30},
 }
@@ -133,9 +124,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> tuple[int, int]:
     """From when to when it is searched (microseconds since 1970); PRC-563 where the inputs are none of that."""
     try:
-        middle = round(parse_iso(given["around"]) * SECOND)
-        if not 1 <= given["window_seconds"] <= DAY_SECONDS:
-            raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
+        middle, reach = parse_microseconds(given["around"]), reach_of(given) * SECOND
         for name in ("limit", "timeout_seconds"):
             if given[name] < 1:
                 raise ValueError(f"{name} is {given[name]}, and must be at least 1")
@@ -144,7 +133,6 @@ def span_of(given: dict[str, Any]) -> tuple[int, int]:
     except ValueError as error:
         attempted = f"search the audit log around {given['around']}"
         raise RecoveryError("PRC-563", attempted, str(error), "nothing was changed", "correct it") from None
-    reach = given["window_seconds"] * SECOND
     return middle - reach, middle + reach
 
 

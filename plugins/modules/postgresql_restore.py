@@ -329,11 +329,12 @@ def restore(given: dict[str, Any], worker: VolumeWorker) -> dict[str, Any]:
 def look_ahead(given: dict[str, Any], mounts: list[str]) -> dict[str, Any]:
     """What would be restored, without a volume to work in."""
     known, image, environment = given["content"]["pgbackrest"], given["image"], given["environment_id"]
-    view = look_without_volume(image, mounts, environment, known["stanza"], known["label"])
     target = target_of(given)
     if target is None:
+        view = look_without_volume(image, mounts, environment, known["stanza"], known["label"])
         return assess(view, given["content"]).as_dict()
     with one_shot(image, mounts, environment) as run_bash:
+        view = look(run_bash, known["stanza"], known["label"])
         return plan_point(view, given["content"], given["sets"], target, run_bash).as_dict()
 
 

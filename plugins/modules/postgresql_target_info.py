@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - platform3.recovery.compose
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.store.repository
 options:
   target:
@@ -118,7 +119,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     contents = contents_of_store(given, target)
     repository = repository_of(given)
     with one_shot(given["image"], repository.mounts, given["environment_id"]) as run_bash:
-        plan = Ways(repository.look(), contents, run_bash).plan(target).as_dict()
+        plan = Ways(repository.look(run_bash), contents, run_bash).plan(target).as_dict()
     return {"changed": False, "at": plan["recovery_point"], "plan": plan}
 
 

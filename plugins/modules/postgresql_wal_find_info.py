@@ -19,17 +19,11 @@ description:
   - Needs neither the server nor its volume, takes no lock and changes nothing.
 extends_documentation_fragment:
   - platform3.recovery.compose
+  - platform3.recovery.span
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.store.repository
 options:
-  around:
-    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
-    type: str
-    required: true
-  window_seconds:
-    description: How far before and after it is searched, at most a day.
-    type: int
-    default: 600
   many_rows:
     description: Deletes are listed where one transaction took away so many rows or more.
     type: int
@@ -122,16 +116,15 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fin
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_point import Ways, contents_of
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_target import SECOND
 from ansible_collections.platform3.recovery.plugins.module_utils._repository import STORE_ARGUMENTS, repository_of
+from ansible_collections.platform3.recovery.plugins.module_utils._span import SPAN_ARGUMENTS, reach_of
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_changes import names_of
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_reader import one_shot
 
-DAY_SECONDS = 86400
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **STORE_ARGUMENTS,
-    "around": {"type": "str", "required": True},
-    "window_seconds": {"type": "int", "default": 600},
+    **SPAN_ARGUMENTS,
     "many_rows": {"type": "int", "default": 1000},
 }
 
@@ -139,15 +132,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def span_of(given: dict[str, Any]) -> Span:
     """What is sought; PRC-563 where the inputs are none of that."""
     try:
-        middle = round(parse_iso(given["around"]) * SECOND)
-        if not 1 <= given["window_seconds"] <= DAY_SECONDS:
-            raise ValueError(f"window_seconds is {given['window_seconds']}, and may be 1 to {DAY_SECONDS}")
+        middle, reach = parse_microseconds(given["around"]), reach_of(given) * SECOND
         if given["many_rows"] < 1:
             raise ValueError(f"many_rows is {given['many_rows']}, and is 1 or more")
     except ValueError as error:
         attempted = f"search the WAL of PostgreSQL around {given['around']}"
         raise RecoveryError("PRC-563", attempted, str(error), "nothing was changed", "correct it") from None
-    reach = given["window_seconds"] * SECOND
     return Span(middle - reach, middle + reach, given["many_rows"])
 
 
@@ -179,7 +169,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     own = [one for one in contents.values() if one["system_identifier"] == newest["system_identifier"]]
     with one_shot(given["image"], repository.mounts, given["environment_id"]) as run_bash:
         sets = [{"backup_set": set_id, "content": one} for set_id, one in contents.items()]
-        ways = Ways(repository.look(), contents_of(newest, sets), run_bash)
+        ways = Ways(repository.look(run_bash), contents_of(newest, sets), run_bash)
         found = search(ways, names_of(own), span)
     return {
         "changed": False,

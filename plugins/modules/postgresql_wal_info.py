@@ -100,6 +100,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_tar
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_view import (
     assess,
+    look,
     look_without_volume,
     one_shot_mounts,
     require_dump,
@@ -152,13 +153,15 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         return of_the_dump(given["content"])
     known = given["content"]["pgbackrest"]
     mounts = one_shot_mounts(compose_of(given), given["service"], given["backup_store_path"])
-    view = look_without_volume(given["image"], mounts, given["environment_id"], known["stanza"], known["label"])
+    image, environment = given["image"], given["environment_id"]
     window = {}
     if target is None:
+        view = look_without_volume(image, mounts, environment, known["stanza"], known["label"])
         plan = assess(view, given["content"]).as_dict()
         refuse_undone(plan)
     else:
-        with one_shot(given["image"], mounts, given["environment_id"]) as run_bash:
+        with one_shot(image, mounts, environment) as run_bash:
+            view = look(run_bash, known["stanza"], known["label"])
             ways = Ways(view, contents_of(given["content"], given["sets"]), run_bash)
             plan, window = ways.plan(target).as_dict(), {"window": ways.window()}
     return {

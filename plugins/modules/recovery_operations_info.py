@@ -12,19 +12,12 @@ author: Platform3 (@platform3)
 description:
   - Reads the journals in the state folder. Backups and restore points, which take nothing away, are left out.
   - Takes no lock and changes nothing.
+extends_documentation_fragment: [platform3.recovery.span]
 options:
   state_path:
     description: State folder (C(recovery_state_path)).
     type: path
     required: true
-  around:
-    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
-    type: str
-    required: true
-  window_seconds:
-    description: How far before and after it is searched.
-    type: int
-    default: 600
 attributes:
   check_mode:
     support: full
@@ -82,13 +75,13 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal_file import recoveries
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
 from ansible_collections.platform3.recovery.plugins.module_utils._operations import operations_of
+from ansible_collections.platform3.recovery.plugins.module_utils._span import SPAN_ARGUMENTS, reach_of
 from ansible_collections.platform3.recovery.plugins.module_utils._state import read_text
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "state_path": {"type": "path", "required": True},
-    "around": {"type": "str", "required": True},
-    "window_seconds": {"type": "int", "default": 600},
+    **SPAN_ARGUMENTS,
 }
 
 
@@ -96,11 +89,11 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Read, select."""
     given = module.params
     try:
-        middle = parse_iso(given["around"])
+        middle, reach = parse_iso(given["around"]), reach_of(given)
     except ValueError as error:
         attempted = f"look for operations around {given['around']}"
         raise RecoveryError("PRC-102", attempted, str(error), "nothing was changed", "correct it") from None
-    state, reach = given["state_path"], given["window_seconds"]
+    state = given["state_path"]
     paths = {one: os.path.join(state, one, "journal.jsonl") for one in recoveries(state)}
     # Increments have journals as well, one a minute: what was written before the time says nothing of it.
     journals = {one: read_text(path) for one, path in paths.items() if os.stat(path).st_mtime >= middle - reach}

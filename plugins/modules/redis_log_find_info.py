@@ -15,6 +15,7 @@ description:
   - A recovery with C(at) of such an event as its target ends just before it.
   - Reads as a stream in one-shot containers, and only the files that hold something of that time. Of keys only what
     stands before the first colon is told, since the rest may be a secret.
+extends_documentation_fragment: [platform3.recovery.span]
 options:
   image:
     description: Image of the server.
@@ -28,14 +29,6 @@ options:
     description: Folder of the store's shipped logs.
     type: path
     required: true
-  around:
-    description: The middle of the time that is searched (ISO 8601 with an offset from UTC).
-    type: str
-    required: true
-  window_seconds:
-    description: How far before and after it is searched.
-    type: int
-    default: 3600
   many_keys:
     description: Deletions are listed where one second took away more keys of one database than this.
     type: int
@@ -117,16 +110,27 @@ from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_find
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_log_look import LOG_MOUNT, look_without_volume
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_target import Life, parse_lives, parts_of
 from ansible_collections.platform3.recovery.plugins.module_utils._redis_target_look import LOOK_ALL, instant_of
+from ansible_collections.platform3.recovery.plugins.module_utils._span import SPAN_ARGUMENTS, reach_of
 from ansible_collections.platform3.recovery.plugins.module_utils._times import to_iso
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "image": {"type": "str", "required": True},
     "environment_id": {"type": "str", "required": True},
     "log_path": {"type": "path", "required": True},
-    "around": {"type": "str", "required": True},
-    "window_seconds": {"type": "int", "default": 3600},
+    **SPAN_ARGUMENTS,
     "many_keys": {"type": "int", "default": 100},
 }
+
+
+def span_of(given: dict[str, Any]) -> tuple[int, int]:
+    """From when to when it is searched (whole seconds since 1970); PRC-624 where the inputs are none of that."""
+    middle = instant_of(given["around"], "around")
+    try:
+        reach = reach_of(given)
+    except ValueError as error:
+        attempted = "read the module's window_seconds"
+        raise RecoveryError("PRC-624", attempted, str(error), "nothing was changed", "correct it") from None
+    return math.floor(middle) - reach, math.ceil(middle) + reach
 
 
 def events_of_file(
@@ -168,24 +172,27 @@ def nothing_to_search(given: dict[str, Any], lives: list[Life]) -> RecoveryError
 def work(module: AnsibleModule) -> dict[str, Any]:
     """The module's work: look which files hold something of that time, read them."""
     given = module.params
-    middle = instant_of(given["around"], "around")
-    start, end = math.floor(middle) - given["window_seconds"], math.ceil(middle) + given["window_seconds"]
+    start, end = span_of(given)
     look = look_without_volume(given["image"], given["environment_id"], given["log_path"])
     lives = parse_lives(look(LOOK_ALL)) if os.path.isdir(given["log_path"]) else []
     found: dict[str, dict[str, Any]] = {}
     searched, warnings = [], []
     for life in lives:
-        parts = [one for one in parts_of(life) if one.first is not None and one.last is not None]
-        parts = [one for one in parts if one.last >= start and one.first <= end]
-        for one in parts:
+        dated = [(one.name, one.first, one.last) for one in parts_of(life)]
+        parts = [
+            (name, first, last)
+            for name, first, last in dated
+            if first is not None and last is not None and last >= start and first <= end
+        ]
+        for name, first, _last in parts:
             try:
-                for event in events_of_file(given, life.name, one.name, one.first, start, end):
+                for event in events_of_file(given, life.name, name, first, start, end):
                     same = found.setdefault(repr(event), {**event, "lives": []})
                     same["lives"] += [life.name] if life.name not in same["lives"] else []
             except ValueError as error:
-                warnings.append(f"{life.name}/{one.name} was not searched to its end: {error}")
+                warnings.append(f"{life.name}/{name} was not searched to its end: {error}")
         if parts:
-            held = {"from": to_iso(max(start, parts[0].first)), "to": to_iso(min(end, parts[-1].last))}
+            held = {"from": to_iso(max(start, parts[0][1])), "to": to_iso(min(end, parts[-1][2]))}
             searched.append({"life": life.name, **held})
     if not searched:
         raise nothing_to_search(given, lives)

@@ -14,29 +14,8 @@ description:
     refused too.
   - A record counts only where a trusted signer signed it for this environment.
   - Takes no lock and changes nothing.
+extends_documentation_fragment: [platform3.recovery.store]
 options:
-  store_path:
-    description: Folder of the backup store.
-    type: path
-    required: true
-  environment_id:
-    description: Id of the environment.
-    type: str
-    required: true
-  trusted_signers:
-    description: Those whose signature is believed. From the inventory, never from the store.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      identity:
-        description: Name of the signer.
-        type: str
-        required: true
-      public_key:
-        description: The signer's OpenSSH public key.
-        type: str
-        required: true
   name:
     description: Name of the point.
     type: str
@@ -74,6 +53,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.platform3.recovery.plugins.module_utils import _restore_points
 from ansible_collections.platform3.recovery.plugins.module_utils._module import run_module
+from ansible_collections.platform3.recovery.plugins.module_utils._signed_sets import SIGNED_ARGUMENTS
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -88,12 +68,9 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    signers = {"identity": {"type": "str", "required": True}, "public_key": {"type": "str", "required": True}}
     run_module(
         {
-            "store_path": {"type": "path", "required": True},
-            "environment_id": {"type": "str", "required": True},
-            "trusted_signers": {"type": "list", "elements": "dict", "required": True, "options": signers},
+            **SIGNED_ARGUMENTS,
             "name": {"type": "str", "required": True},
             "expected": {"type": "str", "choices": ["known", "free"], "default": "known"},
         },

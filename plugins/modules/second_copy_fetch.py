@@ -22,6 +22,7 @@ description:
     in the copy is refused (PRC-391).
 extends_documentation_fragment:
   - platform3.recovery.store
+  - platform3.recovery.store.state
   - platform3.recovery.second_copy
 options:
   environment:

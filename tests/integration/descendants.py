@@ -26,7 +26,15 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def kill_all(pid: int) -> None:
-    for one in descendants(pid):
+def kill_all(pid: int) -> set[int]:
+    """Kill the process and all it started, by id; returns whom. Stopped first, so that none starts another."""
+    stopped: set[int] = set()
+    while found := set(descendants(pid)) - stopped:
+        for one in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        stopped |= found
+    for one in stopped:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
+    return stopped

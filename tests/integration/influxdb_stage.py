@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_api import InfluxApi
 
-from tests.integration.scratch import ROOT, docker, free_port, new_id, remove_containers, run_module
+from tests.integration.scratch import ROOT, docker, free_port, new_id, remove_platform, run_module
 
 IMAGE = "platform3/influxdb:2.7"
 ORGANISATION = "forex-trading"
@@ -80,8 +80,7 @@ class Platform:
 
     def clean(self) -> None:
         """Everything this platform made goes away."""
-        remove_containers(self.id)
-        self.compose("down", "--volumes", "--timeout", "1")
+        remove_platform(self.id)
 
     def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A module's result."""

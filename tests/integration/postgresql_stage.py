@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_containers, run_module, until
+from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_platform, run_module, until
 
 COMPOSE_FILES = ["compose.yaml", "sidecars/compose.yaml"]
 IMAGE = "platform3/postgresql:17"
@@ -181,8 +181,7 @@ class Stage:
 
     def clean(self) -> None:
         """All that this stage made goes away."""
-        remove_containers(self.id)
-        self.compose("down", "--volumes", "--remove-orphans")
+        remove_platform(self.id)
 
     # The store
 

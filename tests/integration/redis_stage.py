@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 
-from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_containers, run_module, until
+from tests.integration.scratch import ROOT, docker, free_port, logs, new_id, remove_platform, run_module, until
 
 IMAGE = "platform3/redis:8"
 PERSISTENT, SESSIONS, PRICES, CANDLES = 3000, 2000, 5400, 700
@@ -141,8 +141,7 @@ class Platform:
 
     def clean(self) -> None:
         """Everything this platform made goes away."""
-        remove_containers(self.id)
-        self.compose("down", "--volumes")
+        remove_platform(self.id)
 
     def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A module's result."""

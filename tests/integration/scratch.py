@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._docker import ENVIRONMENT_LABEL
 
+PROJECT_LABEL = "com.docker.compose.project"
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = "ansible_collections.platform3.recovery.plugins.modules"
 # So long a module may take before it counts as one that hangs.
@@ -52,11 +54,25 @@ def logs(container: str) -> str:
     return done.stdout
 
 
-def remove_containers(environment_id: str) -> None:
-    """Every container of an environment goes away, with its anonymous volumes."""
-    names = docker("ps", "--all", "--quiet", "--filter", f"label={ENVIRONMENT_LABEL}={environment_id}").split()
+def remove_platform(environment_id: str) -> None:
+    """An environment that is a Compose project of the same name goes away: containers, volumes, network.
+
+    By the engine's own commands, a second quicker than Compose.
+    """
+    # One-shot containers have the environment's label alone, volumes and networks of the lab's file the project's.
+    everything = {"container": ENVIRONMENT_LABEL, "volume": PROJECT_LABEL, "network": PROJECT_LABEL}
+    for kind, label in everything.items():
+        wanted = ("--filter", f"label={label}={environment_id}")
+        # One that goes away by itself meanwhile is no failure.
+        until(partial(_removed, kind, wanted), 30, f"no {kind} of {environment_id} left")
+
+
+def _removed(kind: str, wanted: tuple[str, ...]) -> bool:
+    of_all, also = (["--all"], ["--force", "--volumes"]) if kind == "container" else ([], [])
+    names = docker(kind, "ls", "--quiet", *of_all, *wanted).split()
     if names:
-        docker("rm", "--force", "--volumes", *names, check=False)
+        docker(kind, "rm", *also, *names, check=False)
+    return not names
 
 
 # --- modules ---

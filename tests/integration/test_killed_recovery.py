@@ -18,6 +18,7 @@ import pytest
 
 from tests import module_runs
 from tests.integration.bad_input import BIN, LAB_INVENTORY, ROOT, complete_sets, environment_id, playbook
+from tests.integration.descendants import kill_all
 from tools import drill
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
@@ -74,7 +75,9 @@ def begun(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         try:
             yield recovery_id, process
         finally:
-            with contextlib.suppress(ProcessLookupError):  # workers outlive a killed controller
+            if process.poll() is None:
+                kill_all(process.pid)
+            with contextlib.suppress(ProcessLookupError):  # what outlived a killed controller in its session
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
 
@@ -146,7 +149,9 @@ def test_a_killed_session_and_container(begun: tuple[str, subprocess.Popen[bytes
     recovery_id, process = begun
     wait_for(process, lambda: bool(one_shots("postgresql")), "PostgreSQL's one-shot container")
     time.sleep(1)
-    os.killpg(process.pid, signal.SIGKILL)
+    # Workers have sessions of their own: the controller's group is the controller alone.
+    workers = kill_all(process.pid) - {process.pid}
+    assert workers, "no worker was at work: the fault did not happen"
     process.wait(timeout=10)
     killed = one_shots()
     assert killed, "no container was at work: the fault did not happen"

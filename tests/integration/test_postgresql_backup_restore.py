@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,7 @@ def test_killed_on_the_way_the_next_run_ends_the_same(stage: Stage, lost: Stage,
     with start_module(stage.folder, "postgresql_restore", stage.restore_arguments("r-1", 5)) as run:
         while not reached():
             assert run.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)  # each look takes time from what it looks at
         run.send_signal(signal.SIGKILL)
     result = stage.restore("r-1", 6)
     assert not bad_checks(result), result

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.platform3.recovery.plugins.module_utils import _influxdb_target as target_of
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import NANOSECONDS, iso
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_target import (
@@ -78,24 +77,6 @@ NEWER_TSM = ["000000002-000000002.tsm", 1000, at(1) // NANOSECONDS]
 
 def with_tombstone(minutes: float) -> dict[str, Any]:
     return shard(1, MARKET, files=[TSM, [TOMBSTONE, 96, at(minutes) // NANOSECONDS]])
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-11-23T05:17:00+01:00", 1795407420 * NANOSECONDS),
-        ("2026-11-23T04:17:00.123456789Z", 1795407420 * NANOSECONDS + 123456789),
-        ("2026-11-23 04:17:00,5Z", 1795407420 * NANOSECONDS + 500000000),
-    ],
-)
-def test_a_target_is_exact_to_the_nanosecond(text: str, expected: int) -> None:
-    assert target_of.target_ns(text) == expected
-
-
-@pytest.mark.parametrize("text", ["2026-11-23T05:17:00", "yesterday", "2026-13-23T05:17:00Z", ""])
-def test_what_is_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
-        target_of.target_ns(text)
 
 
 def test_the_oldest_set_at_or_after_the_target_is_taken() -> None:

@@ -156,7 +156,7 @@ def test_a_target_needs_wal() -> None:
     assert refused.value.code == "PRC-559"
 
 
-@given(st.integers(0, 2**52))
+@given(st.integers(0, 32_503_679_999_999_999))  # 2999: a float of seconds holds no microsecond beyond 2106
 def test_the_server_is_told_the_very_microsecond(at: int) -> None:
     assert parse_target({"kind": "time", "value": sql_time(at)}).number == at
 
