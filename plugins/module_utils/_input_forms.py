@@ -99,7 +99,7 @@ def components(value: object, known: Sequence[str] = COMPONENTS) -> list[str]:
     unknown = [name for name in asked if name not in known]
     if unknown:
         told = [f"unknown component {name!r}{nearest_clause(name, known)}" for name in dict.fromkeys(unknown)]
-        raise ValueError(f"names {'; '.join(told)}. There are {', '.join(known)}")
+        raise ValueError(f"names {'; '.join(told)} (there are {', '.join(known)})")
     if not asked:
         raise ValueError("names no component")
     return [name for name in known if name in asked]

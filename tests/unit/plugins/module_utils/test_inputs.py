@@ -395,7 +395,7 @@ def test_a_backup_is_full_unless_an_increment_is_asked_for() -> None:
 def test_a_kind_or_component_that_no_set_has_is_named_with_the_nearest() -> None:
     assert "did you mean 'increment'" in refused(backup_set_kind="incremental")
     assert "'influxbd', did you mean 'influxdb'" in refused(backup_set_components=["influxbd"])
-    assert "There are postgresql, redis, influxdb, configuration" in refused(backup_set_components="app_services")
+    assert "(there are postgresql, redis, influxdb, configuration" in refused(backup_set_components="app_services")
 
 
 def test_a_full_backup_holds_every_component() -> None:
