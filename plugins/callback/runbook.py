@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from ansible import constants as C
+from ansible import context
 from ansible.plugins.callback.default import CallbackModule as Default
 
 DOCUMENTATION = """
@@ -19,6 +25,7 @@ description:
   - Names each play when it begins, and a task when it changed something or took over a second.
   - Messages are shown as plain lines. Of a failure its message is shown; with C(-v) all of its result, as the default
     callback does.
+  - Commands in messages are shown with the inventory of this run, where that is not the one of C(ansible.cfg).
   - Nothing depends on it; any other stdout callback shows the same run with more words.
 extends_documentation_fragment:
   - default_callback
@@ -40,6 +47,8 @@ class CallbackModule(Default):
     def __init__(self) -> None:
         super().__init__()
         self._begun: dict[tuple[str, str], float] = {}
+        given, default = context.CLIARGS.get("inventory") or (), C.DEFAULT_HOST_LIST
+        self._inventories: Sequence[str] = [] if list(given) == list(default) else [*given]
 
     def _line(self, text: str, color: str | None = None) -> None:
         self._display.display(f"{time.strftime('%H:%M:%S')}  {text}", color=color)
@@ -78,7 +87,8 @@ class CallbackModule(Default):
         task = result.task
         if task.action in DEBUG:
             said = result.result.get("msg", "")
-            self._display.display("\n".join(map(str, said)) if isinstance(said, list) else str(said))
+            text = "\n".join(map(str, said)) if isinstance(said, list) else str(said)
+            self._display.display(with_inventory(text, self._inventories))
         elif task.action not in INCLUDES and not result.result.get("journalled"):
             seconds = time.monotonic() - self._begun.get((result.host.get_name(), task._uuid), time.monotonic())
             if result.result.get("changed") or seconds >= QUIET_BELOW_SECONDS:
@@ -97,7 +107,7 @@ class CallbackModule(Default):
         text = str(found.get("msg") or "no message")
         details = [str(found[key]).strip() for key in ("stderr", "module_stderr") if str(found.get(key) or "").strip()]
         self._line(f"FAILED on {result.host.get_name()}: {_name(result.task)}", color="red")
-        self._display.display("\n".join([text, *details]), color="red")
+        self._display.display(with_inventory("\n".join([text, *details]), self._inventories), color="red")
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Say nothing of what was not needed, but what check mode leaves out."""
@@ -125,6 +135,18 @@ class CallbackModule(Default):
         """Say nothing: a failure has been shown, a recovery has its card."""
         if self._wordy:
             super().v2_playbook_on_stats(stats)
+
+
+def with_inventory(text: str, inventories: Sequence[str]) -> str:
+    """A message whose commands name these inventories: modules, which word them, run on hosts that know of none.
+
+    Without it a command that is copied at 3 a.m. would go to the platform of ansible.cfg.
+    """
+    shown = (
+        os.path.relpath(one) if os.path.isabs(one) and one.startswith(f"{os.getcwd()}/") else one for one in inventories
+    )
+    options = "".join(f"-i {shlex.quote(one)} " for one in shown)
+    return re.sub(r"\bansible-playbook (?=\S+\.yml\b)", lambda _match: f"ansible-playbook {options}", text)
 
 
 def _name(task: Any) -> str:

@@ -77,8 +77,8 @@ def refused(ended: Ended, *words: str) -> None:
 
 # --- what is typed ---------------------------------------------------------------------------------------------------
 
-# Each of these alone is tried in test_inputs.py and test_recovery_inputs.py. Here they come together, as all that is wrong
-# is said at once, and a run of the whole playbook takes its time.
+# Each of these alone is tried in test_inputs.py and test_recovery_inputs.py. Here they come together, as all that is
+# wrong is said at once, and a run of the whole playbook takes its time.
 TYPED: dict[str, tuple[list[str], list[str]]] = {
     "values": (
         [
