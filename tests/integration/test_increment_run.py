@@ -116,7 +116,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def test_without_a_full_set_the_words_are_to_take_one(stage: Stage) -> None:
     status, text = stage.play("-e", "backup_set_kind=increment")
-    assert status != 0 and "[PRC-750]" in text and "take a full backup: ansible-playbook backup.yml" in text
+    take_one = f"take a full backup: ansible-playbook -i {stage.folder / 'hosts.yml'} backup.yml"
+    assert status != 0 and "[PRC-750]" in text and take_one in text, text
     assert list(stage.store.path.glob("2*")) == [] and not (stage.state / "lock").exists()
 
 
