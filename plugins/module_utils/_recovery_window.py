@@ -31,11 +31,6 @@ class Stretch:
         return {"from": show_time(self.begin), "to": show_time(self.end)}
 
 
-def instant(text: str) -> int:
-    """An ISO 8601 instant with its offset in microseconds."""
-    return parse_microseconds(text)
-
-
 def merged(stretches: Iterable[Stretch]) -> list[Stretch]:
     """The same instants as few stretches, in order."""
     found: list[Stretch] = []
@@ -103,23 +98,30 @@ def of_postgresql(window: Mapping[str, Any] | None) -> list[Stretch]:
             break
     else:
         found.append((begin, window["latest"]))
-    last = instant(window["latest"]["at"])
+    last = parse_microseconds(window["latest"]["at"])
     holes = [
-        Stretch(instant(one["since"]), instant(one["again"]) - 1 if one["again"] else max(last, instant(one["since"])))
+        Stretch(
+            parse_microseconds(one["since"]),
+            parse_microseconds(one["again"]) - 1 if one["again"] else max(last, parse_microseconds(one["since"])),
+        )
         for one in window["abandoned"]
         if one["since"]
     ]
     # By time the server ends only at a transaction: where none ended since the base backup, there is no such instant.
     ended = ((one, other) for one, other in found if other["xid"] is not None)
-    return without((Stretch(instant(one["at"]), instant(other["at"])) for one, other in ended), holes)
+    return without(
+        (Stretch(parse_microseconds(one["at"]), parse_microseconds(other["at"])) for one, other in ended), holes
+    )
 
 
 def of_redis(window: Iterable[Mapping[str, Any]], snapshots: Iterable[str], now: int) -> list[Stretch]:
     """By redis_log_info's window, which tells seconds; without any log what a snapshot stands in for."""
-    logs = [Stretch(instant(one["earliest"]), instant(one["latest"]) + SECOND - 1) for one in window]
+    logs = [
+        Stretch(parse_microseconds(one["earliest"]), parse_microseconds(one["latest"]) + SECOND - 1) for one in window
+    ]
     if logs:
         return merged(logs)
-    first = min((instant(one) for one in snapshots), default=None)
+    first = min((parse_microseconds(one) for one in snapshots), default=None)
     return [] if first is None else merged([Stretch(first, now)])
 
 
@@ -127,12 +129,12 @@ def of_influxdb(window: Mapping[str, Any] | None) -> list[Stretch]:
     """By influxdb_target_info's window: every point up to an instant between two captures is in the later one."""
     if window is None:
         return []
-    return merged([Stretch(instant(window["earliest"]), instant(window["latest"]))])
+    return merged([Stretch(parse_microseconds(window["earliest"]), parse_microseconds(window["latest"]))])
 
 
 def of_sets(finished: Iterable[str], now: int) -> list[Stretch]:
     """From when a recovery has a set to begin with: one that was finished before its target."""
-    first = min((instant(one) for one in finished), default=None)
+    first = min((parse_microseconds(one) for one in finished), default=None)
     return [] if first is None else merged([Stretch(first, max(first, now))])
 
 

@@ -62,7 +62,7 @@ RETURN = r"""
 probes:
   description:
     - By service, how often it was C(asked), how often it was C(well), and C(longest_seconds) not well. All of these are
-      0 where whoever asked was killed.
+      0 where nothing was heard of whoever asked, and C(last) says why.
   returned: success
   type: dict
   sample: {"trading-service": {"asked": 40, "well": 40, "longest_seconds": 0.0, "last": "ok"}}
@@ -152,22 +152,27 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return nothing
     path = path_of(given)
-    try:
-        if given["state"] == "started":
+    if given["state"] == "started":
+        try:
             start(path, lambda going: ask_until_ended(given, going), given["limit_seconds"])
-            return nothing
-        # Two rounds of questions: the one that is under way, and the last; each service may let one wait.
-        rounds = 2 * CALL_TIMEOUT_SECONDS * (1 + len(given["health_urls"]))
+        except OSError as error:
+            raise RecoveryError(
+                "PRC-807",
+                f"have the services that are left alone probed ({path})",
+                str(error),
+                "nothing was changed",
+                "make room in that folder and have it writable, then run the same command again",
+            ) from None
+        return nothing
+    # Two rounds of questions: the one that is under way, and the last; each service may let one wait.
+    rounds = 2 * CALL_TIMEOUT_SECONDS * (1 + len(given["health_urls"]))
+    # Data is back by now: that nobody knows how others were meanwhile is said, and keeps no customer out.
+    found, reason = None, "its probes ended without a result"
+    try:
         found = end(path, rounds + 5)
     except OSError as error:
-        raise RecoveryError(
-            "PRC-807",
-            f"have the services that are left alone probed ({given['state']}, {path})",
-            str(error),
-            "no data is concerned",
-            "make room in that folder and have it writable, then go on with the same recovery_id",
-        ) from None
-    unheard = {"asked": 0, "well": 0, "longest_seconds": 0.0, "last": "its probes were killed"}
+        reason = str(error)
+    unheard = {"asked": 0, "well": 0, "longest_seconds": 0.0, "last": reason}
     return nothing | {"probes": dict.fromkeys(left_alone(given), unheard) if found is None else found}
 
 

@@ -194,7 +194,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._recovery_windo
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window_text import table
 from ansible_collections.platform3.recovery.plugins.module_utils._store_reach import REACH_ARGUMENTS
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
-from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, to_iso
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, parse_microseconds, to_iso
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **REACH_ARGUMENTS,
@@ -244,7 +244,7 @@ def reach(stretches: Sequence[Stretch]) -> dict[str, Any]:
 def target_of(asked: Asked, looked: Mapping[str, Looked], shared: Sequence[Stretch], start: Any) -> dict[str, Any]:
     """What is said of the target."""
     answers = {name: one.answer or {"reachable": False, "error": nothing(name)} for name, one in looked.items()}
-    before, after = _recovery_window.nearest(shared, _recovery_window.instant(asked.at))
+    before, after = _recovery_window.nearest(shared, parse_microseconds(asked.at))
     chosen = not isinstance(start, RecoveryError)
     sentence = _recovery_window.verdict(answers)
     return {
@@ -297,7 +297,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "points": [
             {
                 **_restore_points.as_dict(one),
-                "reachable": _recovery_window.holds(shared, _recovery_window.instant(one.at)),
+                "reachable": _recovery_window.holds(shared, parse_microseconds(one.at)),
             }
             for one in points
         ],

@@ -43,6 +43,14 @@ def redis(*commands: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def market_data() -> Bucket:
+    """The lab's bucket of ticks."""
+    api = InfluxApi("http://127.0.0.1:8086", secret("influxdb_token").strip())
+    organisation = api.json("/api/v2/orgs?org=forex-trading")["orgs"][0]["id"]
+    [listed] = api.json("/api/v2/buckets?name=market-data")["buckets"]
+    return Bucket(api, organisation, listed["id"])
+
+
 def running_since() -> dict[str, str]:
     """When each container of the lab was started, by name."""
     names = docker("ps", "--quiet", "--filter", PROJECT).split()
@@ -141,10 +149,7 @@ def test_deleted_rows_come_back_from_the_dump_beside_those_written_since(backed_
 
 @pytest.mark.usefixtures("backed_up_at")
 def test_a_deleted_hour_of_market_data_comes_back() -> None:
-    api = InfluxApi("http://127.0.0.1:8086", secret("influxdb_token").strip())
-    organisation = api.json("/api/v2/orgs?org=forex-trading")["orgs"][0]["id"]
-    [listed] = api.json("/api/v2/buckets?name=market-data")["buckets"]
-    ticks = Bucket(api, organisation, listed["id"])
+    ticks = market_data()
     day = time.time_ns() // DAY * DAY - DAY
     hour, around = (day, day + DAY // 24), (day - DAY // 48, day + DAY // 12)
     before, beside = sorted(ticks.lines(hour)), sorted(ticks.lines(around))
@@ -171,21 +176,17 @@ def test_a_deleted_hour_of_market_data_comes_back() -> None:
 
 @pytest.mark.usefixtures("backed_up_at")
 def test_a_deleted_bucket_comes_back_by_its_files_under_its_id() -> None:
-    api = InfluxApi("http://127.0.0.1:8086", secret("influxdb_token").strip())
-    organisation = api.json("/api/v2/orgs?org=forex-trading")["orgs"][0]["id"]
-    [listed] = api.json("/api/v2/buckets?name=market-data")["buckets"]
-    ticks = Bucket(api, organisation, listed["id"])
+    ticks = market_data()
     day = time.time_ns() // DAY * DAY - DAY
     # Written long before the set was.
     old = (day + DAY // 24, day + DAY // 12)
     before = sorted(ticks.lines(old))
     assert before
-    api.json(f"/api/v2/buckets/{listed['id']}", "DELETE")
+    ticks.api.json(f"/api/v2/buckets/{ticks.id}", "DELETE")
     started = running_since()
     done = run("partial_recovery.yml", recovery_components="influxdb", influxdb_chosen_buckets="market-data")
     assert done.status == 0, done.text[-6000:]
-    [again] = api.json("/api/v2/buckets?name=market-data")["buckets"]
-    assert again["id"] == listed["id"], "tokens and dashboards would not find it"
+    assert market_data().id == ticks.id, "tokens and dashboards would not find it"
     assert sorted(ticks.lines(old)) == before
     assert restarted(started) == {"forex-influxdb", "market-data-service", "analytics-service", "heartbeat"}
     found = report()

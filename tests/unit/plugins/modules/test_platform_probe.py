@@ -3,6 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.platform3.recovery.plugins.module_utils._validation import probe_warnings
 from ansible_collections.platform3.recovery.plugins.module_utils._watch import some_services, watched_services
 from ansible_collections.platform3.recovery.plugins.modules.platform_probe import probe
@@ -52,3 +61,43 @@ def test_tiers_are_narrowed_to_the_services_that_are_wanted() -> None:
     assert some_services(TIERS, ["heartbeat"]) == [TIERS[1]]
     assert some_services(TIERS, ["gateway"]) == [{"tier": "critical", "services": ["gateway"], "watched": True}]
     assert watched_services(TIERS) == ["trading-service", "gateway"]
+
+
+def run(state: str) -> dict[str, Any]:
+    """The module's result, at a gateway that nobody opens."""
+    module = importlib.import_module("ansible_collections.platform3.recovery.plugins.modules.platform_probe")
+    given = {"tiers": TIERS, "stopped": ["trading-service"], "gateway_url": "http://127.0.0.1:9", "recovery_id": "r-1"}
+    printed = io.StringIO()
+    with (
+        patch_module_args({**given, "state": state}),
+        contextlib.redirect_stdout(printed),
+        pytest.raises(SystemExit),
+    ):
+        module.main()
+    result: dict[str, Any] = json.loads(printed.getvalue().strip().splitlines()[-1])
+    return result
+
+
+def test_from_the_start_to_the_end_they_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("started")["probes"] == {}
+    [gateway] = run("ended")["probes"].values()
+    assert gateway["asked"] >= 1 and gateway["well"] == 0 and gateway["last"] == "the gateway does not answer"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_asked_is_told_at_the_end_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = run("ended")
+    assert found["probes"]["gateway"]["asked"] == 0 and not found.get("failed")
+    assert "nobody knows whether it was well" in probe_warnings(found["probes"])[0]
+
+
+def test_probes_that_cannot_be_begun_stop_the_recovery_before_anything_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "away"))
+    refused = run("started")
+    assert refused["failed"] and refused["error"]["code"] == "PRC-807" and "nothing was changed" in refused["msg"]

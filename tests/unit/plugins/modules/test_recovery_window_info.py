@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils import _recovery_window_look
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
-from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import Stretch, instant
+from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window import Stretch
 from ansible_collections.platform3.recovery.plugins.module_utils._recovery_window_look import Asked, Looked
 from ansible_collections.platform3.recovery.plugins.module_utils._store_view import read_store
+from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_microseconds
 from ansible_collections.platform3.recovery.plugins.module_utils._wal_records import show_time
 
 from tests.unit.plugins.modules.set_stage import ENVIRONMENT, FIRST, SECOND, THIRD, Store, run
@@ -45,7 +46,7 @@ def store(tmp_path: Path) -> Store:
 def wal(monkeypatch: pytest.MonkeyPatch) -> Looked:
     """What PostgreSQL answers."""
     window = {"earliest": None, "latest": None, "gaps": [], "timelines": [], "abandoned": []}
-    looked = Looked(window, [Stretch(instant("2026-11-21T05:17:01Z"), instant(LATER))])
+    looked = Looked(window, [Stretch(parse_microseconds("2026-11-21T05:17:01Z"), parse_microseconds(LATER))])
     monkeypatch.setattr(_recovery_window_look, "look_at_postgresql", lambda *_given: looked)
     return looked
 
@@ -53,7 +54,7 @@ def wal(monkeypatch: pytest.MonkeyPatch) -> Looked:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """A shipped log of Redis that reaches from one instant to another."""
-    seconds = [int(instant(one) // 1_000_000) for one in LOG]
+    seconds = [int(parse_microseconds(one) // 1_000_000) for one in LOG]
     head = b"REDIS0012\xfa\x05ctime\xc2" + seconds[0].to_bytes(4, "little")
     listing = [
         "life initial",
@@ -90,7 +91,7 @@ def test_without_a_target_each_window_and_what_they_share_is_told(store: Store, 
     assert found["target"] is None
     influxdb = found["datastores"]["influxdb"]
     assert influxdb["stretches"] == [
-        {"from": show_time(instant(captured(FIRST))), "to": show_time(instant(captured(THIRD)))}
+        {"from": show_time(parse_microseconds(captured(FIRST))), "to": show_time(parse_microseconds(captured(THIRD)))}
     ]
     assert found["datastores"]["redis"]["window"]["snapshots"]["points"] == 3
     assert found["shared"]["stretches"] == [
@@ -104,7 +105,7 @@ def test_a_target_that_all_reach_says_what_is_read(store: Store, wal: Looked, lo
     target = result["window"]["target"]
     assert (target["reachable"], target["sentence"]) == (True, "all datastores can be brought there")
     assert target["backup_set"] == SECOND and target["nearest"] == dict.fromkeys(
-        ("before", "after"), show_time(instant(BETWEEN))
+        ("before", "after"), show_time(parse_microseconds(BETWEEN))
     )
     redis, influxdb = target["datastores"]["redis"], target["datastores"]["influxdb"]
     assert (redis["source"], redis["log"]["generation"], redis["skew_seconds"]) == ("log", 1, 0.0)
