@@ -96,7 +96,8 @@ def settle(live: Bucket, starts_ns: int, stops_ns: int) -> None:
     """Let the server write what it holds in memory of these shards into their files, as it does before a backup.
 
     Until then it gives values twice that lie behind the end of a deleted range into which others were written (seen:
-    2.7.12; 1270 of 53000 values). Behind a restart it may refuse that for a moment ("snapshots disabled").
+    2.7.12; 1270 of 53000 values). Behind a restart, and while it deletes or compacts, it may refuse that for a moment
+    (status 500, "snapshots disabled").
     """
     listed = io.BytesIO()
     live.api.metadata({"kv": Nowhere(), "sql": Nowhere(), "buckets": listed})

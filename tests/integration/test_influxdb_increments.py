@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.platform3.recovery.plugins.module_utils._fence import Fence
+from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_buckets_copy import Bucket, settle
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_increment import list_container
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_layout import iso, nanoseconds, restore_plan
 from ansible_collections.platform3.recovery.plugins.module_utils._influxdb_place import Placement, origin_of
@@ -78,10 +79,9 @@ class Chain:
             api.write(self.facts["organisation"], self.facts["buckets"][bucket], "\n".join(lines))
 
     def flush(self, since_ns: int) -> None:
-        """Have the server write out what it holds in memory, as a backup does."""
-        for shard in self.results[-1]["content"]["shards"]:
-            if shard["bucket_id"] == self.facts["buckets"]["market-data"] and nanoseconds(shard["ends_at"]) > since_ns:
-                self.platform.api.stream(f"/api/v2/backup/shards/{shard['id']}?since=2100-01-01T00:00:00Z", Nowhere())
+        """Have the server write out what it holds in memory, as a backup does; while it compacts, it is asked again."""
+        bucket = Bucket(self.platform.api, self.facts["organisation"], self.facts["buckets"]["market-data"])
+        settle(bucket, since_ns, time.time_ns())
 
     def names(self) -> set[str]:
         """Names of all TSM files and tombstones, with their shard's prefix."""
@@ -96,13 +96,6 @@ class Chain:
             time.sleep(0.2)
             if (now := self.names()) != seen:
                 seen, since = now, time.monotonic()
-
-
-class Nowhere:
-    """Takes bytes and forgets them."""
-
-    def write(self, _chunk: bytes) -> None:
-        """Nothing."""
 
 
 def compacted(chain: Chain, begin_ns: int) -> None:
