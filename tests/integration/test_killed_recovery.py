@@ -11,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,31 +56,43 @@ def backup() -> None:
         assert made.status == 0, made.text[-4000:]
 
 
+@contextlib.contextmanager
+def run(recovery_id: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of the full recovery, in a session of its own."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [BIN / "ansible-playbook", "full_recovery.yml", "-e", f"recovery_id={recovery_id}"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            kill_all(process.pid)
+        with contextlib.suppress(ProcessLookupError):  # what outlived a killed controller in its session
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+
 @pytest.fixture
-def begun(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A full recovery from total loss, under way in a session of its own."""
-    recovery_id = f"killed-{uuid.uuid4().hex[:8]}"
+def lost() -> str:
+    """Everything is lost; the id of the recovery that is to bring it back."""
     if (STATE / "lock").exists():  # a test before this one failed half-way
         left = json.loads((STATE / "lock").read_text(encoding="utf-8"))["recovery_id"]
         playbook(LAB_INVENTORY, "playbooks/abandon.yml", "-e", f"recovery_id={left}")
     with contextlib.suppress(SystemExit):  # nothing left to lose
         drill.lose_everything()
-    with open(tmp_path / "first.log", "wb") as log:
-        process = subprocess.Popen(
-            [BIN / "ansible-playbook", "full_recovery.yml", "-e", f"recovery_id={recovery_id}"],
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            yield recovery_id, process
-        finally:
-            if process.poll() is None:
-                kill_all(process.pid)
-            with contextlib.suppress(ProcessLookupError):  # what outlived a killed controller in its session
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=30)
+    return f"killed-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def begun(lost: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A full recovery from total loss, under way."""
+    with run(lost, tmp_path / "first.log") as process:
+        yield lost, process
 
 
 def wait_for(process: subprocess.Popen[bytes], reached: Callable[[], bool], what: str) -> None:
@@ -110,38 +123,37 @@ def goes_on(recovery_id: str, runs: int, log: Path) -> None:
     assert not (STATE / "lock").exists()
 
 
-# Where the controller dies: an entry of the journal, and how long after it.
+# Where the controller of each run dies: an entry of the journal, and how long after it.
 MOMENTS = {
-    "while isolating": ("isolate", "postgresql", "step_started", 0.3),
-    "while the base backup is copied": ("restore", "postgresql", "step_started", 1.5),
-    "between swap and verify": ("restore", "influxdb", "step_finished", 0.0),
-    "while services start": ("resume", "app_services", "step_started", 1.0),
+    "while isolating": (("isolate", "postgresql", "step_started"), 0.3),
+    "while the base backup is copied": (("restore", "postgresql", "step_started"), 1.5),
+    "between swap and verify": (("restore", "influxdb", "step_finished"), 0.0),
+    "while services start": (("resume", "app_services", "step_started"), 1.0),
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
-def test_a_killed_controller(
-    begun: tuple[str, subprocess.Popen[bytes]], moment: tuple[str, str, str, float], tmp_path: Path
-) -> None:
-    """Only the controller is killed: its workers, modules and containers are orphans that go on working."""
-    recovery_id, process = begun
-    phase, component, event, delay = moment
+def happened(recovery_id: str, nth: int, moment: tuple[str, str, str]) -> bool:
+    """Whether phase, component and event stand in what its nth run wrote."""
+    entries = journal(recovery_id)
+    begins = [number for number, entry in enumerate(entries) if entry["event"] == "run_started"]
+    own = entries[begins[nth - 1] :] if len(begins) >= nth else []
+    return moment in {(entry.get("phase"), entry.get("component"), entry["event"]) for entry in own}
 
-    def reached() -> bool:
-        return any(
-            (entry.get("phase"), entry.get("component"), entry["event"]) == (phase, component, event)
-            for entry in journal(recovery_id)
-        )
 
-    wait_for(process, reached, f"{phase} of {component}")
-    time.sleep(delay)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=10) == -signal.SIGKILL
-    assert "run_finished" not in {entry["event"] for entry in journal(recovery_id)}
-    log = tmp_path / "runs.jsonl"
-    goes_on(recovery_id, 2, log)
-    assert len(module_runs.read(log)) <= 45
+def test_a_controller_that_is_killed_again_and_again(lost: str, tmp_path: Path) -> None:
+    """Only the controllers are killed: their workers, modules and containers are orphans that go on working."""
+    with contextlib.ExitStack() as runs:
+        for number, (name, (moment, delay)) in enumerate(MOMENTS.items(), 1):
+            process = runs.enter_context(run(lost, tmp_path / f"run{number}.log"))
+            wait_for(process, partial(happened, lost, number, moment), name)
+            time.sleep(delay)
+            assert process.poll() is None, f"{name}: it ended before it could be killed"
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(timeout=10) == -signal.SIGKILL
+            assert "run_finished" not in {entry["event"] for entry in journal(lost)}
+        log = tmp_path / "runs.jsonl"
+        goes_on(lost, 1 + len(MOMENTS), log)
+        assert len(module_runs.read(log)) <= 45
 
 
 def test_a_killed_session_and_container(begun: tuple[str, subprocess.Popen[bytes]], tmp_path: Path) -> None:
