@@ -256,9 +256,9 @@ class Stage:
     # --- a recovery there ---
 
     def assess(
-        self, name: str = "recovered", *arguments: str, scenario: str = "full", **changes: Any
+        self, name: str = "recovered", *arguments: str, scenario: str = "full", role: str = "recovery", **changes: Any
     ) -> subprocess.CompletedProcess[str]:
-        """The first phase of a recovery on another machine: inputs, set, lock."""
+        """The first phase of a recovery, or of a sandbox, on another machine: inputs, set, lock."""
         state = self.folder / f"{name}-state"
         state.mkdir(exist_ok=True)
         (state / "environment_id").write_text(ENVIRONMENT["environment_id"])
@@ -279,7 +279,7 @@ class Stage:
             **changes,
         }
         inventory = {"all": {"vars": variables, "children": {one: {"hosts": {f"{one}-host": {}}} for one in groups}}}
-        include = {"name": "platform3.recovery.recovery", "tasks_from": "assess"}
+        include = {"name": f"platform3.recovery.{role}", "tasks_from": "assess"}
         task = {"name": "Assess", "ansible.builtin.include_role": include, "vars": {"recovery_scenario": scenario}}
         show = {"name": "Show", "ansible.builtin.debug": {"msg": "details {{ __recovery_lock.details | to_json }}"}}
         play = {"name": "Assess", "hosts": "backup_store", "gather_facts": False, "tasks": [task, show]}

@@ -166,6 +166,15 @@ def test_for_a_target_comes_what_each_datastore_reaches_it_with(stage: Stage) ->
     begun = json.loads(journal.splitlines()[0])
     assert (begun["target_time"], begun["point_name"]) == (target, "before-release-8")
     assert begun["backup_set"] == begun["second_copy"]["backup_set"] == FIRST
+    # And for a look beside a platform that runs on without its store.
+    looked = stage.assess(
+        "looked", "-e", "recovery_into=sandbox", "-e", "recovery_point_name=before-release-8", role="sandbox"
+    )
+    assert looked.returncode == 0, looked.stdout
+    journal = (stage.folder / "looked-state/sandbox/sandbox/journal.jsonl").read_text()
+    begun = json.loads(journal.splitlines()[0])
+    assert (begun["scenario"], begun["target_time"]) == ("sandbox", target)
+    assert begun["backup_set"] == begun["second_copy"]["backup_set"] == FIRST
     refused = stage.fetch("third", not_after="2026-01-01T00:00:00Z")
     assert refused["error"]["code"] == "PRC-392" and "after 2026-01-01T00:00:00" in refused["error"]["found"]
 
