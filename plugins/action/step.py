@@ -264,7 +264,7 @@ class StoreJournal:
                 what,
                 f"another run holds the lock now ({text.strip() or 'nobody holds it'})",
                 "this step was not begun; the run that holds the lock decides",
-                f"go on with -e recovery_id={self._fence.recovery_id} once that run has ended",
+                "wait until that run has ended",
             )
         if status == STOPPED_STATUS:
             raise RecoveryError(
@@ -272,7 +272,7 @@ class StoreJournal:
                 what,
                 "stop.yml asked this recovery to end at the next step",
                 "every finished step is kept; nothing is half done",
-                f"go on with -e recovery_id={self._fence.recovery_id}, or give it up with playbooks/abandon.yml",
+                "ask whoever ran stop.yml what for",
             )
         message = err.decode(errors="replace") if isinstance(err, bytes) else str(err)
         raise RecoveryError(

@@ -58,7 +58,7 @@ def command_failed(arguments: Sequence[str], found: str) -> RecoveryError:
         f"run docker {shown[:160]}",
         found,
         "what the step had done before stays as it is; running data was not deleted",
-        "read the message, mend the cause (docker info, docker ps -a), then go on with the same recovery_id",
+        "read the message, mend the cause (docker info, docker ps -a)",
     )
 
 

@@ -14,7 +14,8 @@ class RecoveryError(Exception):
     attempted: what was being done, on what, as a clause ("verify the signature of backup set 2026…").
     found: what was met instead of what was expected.
     data: what this means for the data ("nothing was changed", "the old data is in quarantine").
-    next_step: what to do now, a command to copy where there is one.
+    next_step: what to mend, a command to copy where there is one. How the recovery then goes on or starts again is not
+    said here: the card says it, which knows whether anything was touched.
     """
 
     def __init__(self, code: str, attempted: str, found: str, data: str, next_step: str) -> None:

@@ -409,7 +409,7 @@ class InfluxApi:
                         f"wait for InfluxDB at {self.url}",
                         found,
                         "the restored data is in its place and the old data in quarantine",
-                        "see the log of the InfluxDB container, then go on with the same recovery_id",
+                        "see the log of the InfluxDB container",
                     ) from error
             time.sleep(POLL_SECONDS)
 

@@ -152,7 +152,7 @@ def _chunks(path: str) -> Iterator[bytes]:
 
 
 def _unwritten(found: str) -> RecoveryError:
-    return RecoveryError("PRC-780", "write InfluxDB's metadata", found, "it is as it was", "make room, then go on")
+    return RecoveryError("PRC-780", "write InfluxDB's metadata", found, "it is as it was", "make room")
 
 
 def give_ids(
@@ -189,8 +189,7 @@ def give_ids(
             f"give buckets their old ids{by_files} ({', '.join(ids.values())})",
             error.found if isinstance(error, RecoveryError) else str(error),
             f"InfluxDB serves with the metadata that it had, and no {nothing}",
-            "see the log of the InfluxDB container and the room on its disk, then go on with the same recovery_id, or"
-            " bring InfluxDB back whole",
+            "see the log of the InfluxDB container and the room on its disk, or bring InfluxDB back whole",
         ) from error
 
 
@@ -198,7 +197,7 @@ _DIFFERS = (
     "PRC-781",
     "find the points of the files again",
     "it is put back as it was",
-    "go on with the same recovery_id",
+    "see the log of the InfluxDB container",
 )
 
 
@@ -217,7 +216,7 @@ def proven(api: InfluxApi, held: Mapping[str, set[str]]) -> list[Check]:
         "PRC-780",
         "find all buckets and tokens again",
         "it is put back as it was",
-        "go on with the same recovery_id",
+        "see the log of the InfluxDB container",
     )
 
 

@@ -31,7 +31,7 @@ DIALECT = {"annotations": ["group", "datatype", "default"], "header": True}
 AGAIN_SECONDS, PAUSE_SECONDS = 30.0, 0.5
 # RFC 3339; behind the time of any file.
 AFTER_ALL = "2200-01-01T00:00:00Z"
-NEXT_STEP = "see the log of the InfluxDB container, mend the cause, then go on with the same recovery_id"
+NEXT_STEP = "mend the cause, which the log of the InfluxDB container names"
 
 
 @dataclass(frozen=True)

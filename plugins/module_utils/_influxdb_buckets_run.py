@@ -57,9 +57,7 @@ def keep(worker: VolumeWorker, live: Live, chosen: Sequence[Chosen]) -> int:
 
     def failed(found: str) -> RecoveryError:
         attempted = f"keep the live points aside in {folder_of(worker)} of volume {worker.volume}"
-        return refused(
-            "PRC-775", attempted, found, "make room (docker system df), then go on with the same recovery_id"
-        )
+        return refused("PRC-775", attempted, found, "make room (docker system df)")
 
     chunks = kept_chunks([(one, live.bucket(one.name)) for one in chosen], values.append)
     write_file(worker, POINTS, chunks, failed)
@@ -121,7 +119,7 @@ class Run:
             "PRC-777",
             "bring the chosen points back",
             "they are written, and what the range held is kept aside",
-            "see who else writes into the range, then go on with the same recovery_id, or put it back (rollback.yml)",
+            "see who else writes into the range, or put it back (rollback.yml)",
         )
         remove_beside(self.worker)
         parts = {name: round(seconds, 3) for name, seconds in self.parts.items()}

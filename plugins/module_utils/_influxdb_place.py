@@ -113,7 +113,7 @@ class Unpacking:
             "unpack the backup beside the live data",
             said[-1] if said else "tar ended early",
             "the live data was not touched; what had been unpacked beside it is not used",
-            "make room or mend the engine (docker system df, docker ps -a), then go on with the same recovery_id",
+            "make room or mend the engine (docker system df, docker ps -a)",
         )
 
 

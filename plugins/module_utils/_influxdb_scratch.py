@@ -87,7 +87,7 @@ class ScratchServer:
             f"{verb} a scratch InfluxDB on the restored data",
             found,
             "the live data was not touched; what had been restored beside it is not used",
-            "mend what is named (docker system df, memory of the host), then go on with the same recovery_id",
+            "mend what is named (docker system df, memory of the host)",
         )
 
     def api(self, token: str) -> InfluxApi:

@@ -36,7 +36,7 @@ def require_away(project: str, service: str) -> None:
             f"exchange the data of service {service}",
             f"container {running[0]} still runs",
             "nothing was exchanged",
-            f"docker rm --force {running[0]}, then go on with the same recovery_id",
+            f"docker rm --force {running[0]}",
         )
 
 

@@ -51,7 +51,7 @@ def current_bolt(set_path: str, source: Source, known: Mapping[str, Any], token:
             "set the current operator token in the metadata of the backup set",
             f"the backup knows another token, and {error}",
             "the live data was not touched",
-            "put the operator token of the time of the backup into the secrets, then go on with the same recovery_id",
+            "put the operator token of the time of the backup into the secrets",
         ) from error
 
 

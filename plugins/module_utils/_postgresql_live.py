@@ -27,7 +27,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_for
     fork_checks,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    GO_ON,
+    MEND,
     POLL_SECONDS,
     WHERE,
     Clock,
@@ -79,7 +79,7 @@ class LiveServer:
             f"start {self.container}",
             f"the container {'ended and restarted' if found else 'is gone'}; {said}",
             "the restored data is in place, the old data in quarantine",
-            f"docker logs {self.container}; mend the cause and go on with the same recovery_id",
+            f"mend the cause, which docker logs {self.container} names",
         )
 
     def run(self, argv: Sequence[str]) -> str:
@@ -142,7 +142,7 @@ def require_database(session: Session, system_identifier: str) -> None:
             "find the restored database behind the server",
             f"database {found} answers, {system_identifier} was restored",
             IN_PLACE,
-            "see which volume the container mounts (docker inspect), then go on with the same recovery_id",
+            "see which volume the container mounts (docker inspect)",
         )
 
 
@@ -214,7 +214,7 @@ def _not_promoted(found: str) -> RecoveryError:
         "promote the restored server",
         found,
         "the restored data is in place and read-only, the old data in quarantine",
-        GO_ON,
+        MEND,
     )
 
 
@@ -302,6 +302,5 @@ def _not_archived(session: Session, timeline: int) -> RecoveryError:
         f"archive the new timeline {timeline}",
         f"it is not in the repository; {state['failed_count']} attempts failed, the last on {state['last_failed_wal']}",
         "the restored database is in place and complete, but a second loss now could not be recovered to this point",
-        "docker logs of the server say why archive_command fails (the fence refuses an older epoch); then go on with"
-        " the same recovery_id",
+        "docker logs of the server say why archive_command fails (the fence refuses an older epoch)",
     )

@@ -32,7 +32,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest imp
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import figure_checks, figures_query
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    GO_ON,
+    MEND,
     POLL_SECONDS,
     WHERE,
     Clock,
@@ -75,7 +75,7 @@ def require_nobody_works(volume: str, worker: str) -> None:
             f"restore into volume {volume}",
             f"containers still run on it: {', '.join(others)}",
             "nothing was changed",
-            "the isolate phase takes them away; run the whole recovery again with the same recovery_id",
+            "the isolate phase takes them away",
         )
 
 
@@ -132,7 +132,7 @@ def restore_files(
                 progress.at(int(found.backup.bytes * percent / 100))
     said = "".join(tail)
     if process.returncode not in (0, UNREAD_STATUS):
-        raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, GO_ON)
+        raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, MEND)
     read = re.search(r"^last (\S+)$", said, re.M)
     end = parse_end(said)
     if process.returncode != 0 or not read or end is None:
@@ -159,7 +159,7 @@ def require_sound_end(worker: VolumeWorker, segment: str, end: int) -> None:
 def _damaged_next(segment: str) -> str:
     return (
         f"look at {segment} in the archive; where the stream folder holds it whole, move the damaged file out of the"
-        " archive and go on with the same recovery_id"
+        " archive"
     )
 
 
@@ -209,7 +209,7 @@ class ScratchServer:
         """An error that quotes what the server said last."""
         self._log.flush()
         self._log.seek(0)
-        return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, GO_ON)
+        return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, MEND)
 
     def said(self, pattern: str) -> str | None:
         """The last line of its log that a regular expression finds something in."""

@@ -267,7 +267,7 @@ def is_done(done: Sequence[Done], names: Sequence[Name], mode: str, recovery_id:
     if was != sorted((name, mode) for name in names):
         listed = ", ".join(f"{name.text()} ({how})" for name, how in was)
         found = f"it restored {listed} already"
-        raise refused("PRC-598", attempted, found, "go on with the same tables and mode, or begin a new recovery")
+        raise refused("PRC-598", attempted, found, "ask for the same tables and mode, or begin a new recovery")
     return True
 
 

@@ -229,7 +229,7 @@ def _transaction(
         attempted = f"change {', '.join(one.text() for one in names)} in one transaction"
         if any(one in error.found for one in ("lock timeout", "statement timeout", "deadlock detected")):
             next_step = (
-                "see who holds locks (pg_stat_activity, pg_locks), end that, then go on with the same recovery_id;"
+                "see who holds locks (pg_stat_activity, pg_locks), and end that;"
                 " a large table may need a longer postgresql_tables_statement_timeout_seconds"
             )
             raise refused("PRC-597", attempted, error.found, next_step, ROLLED_BACK) from None

@@ -85,7 +85,7 @@ def require_signed(dump: Dump, progress: Progress) -> None:
 
 def not_loaded(what: str, found: str) -> RecoveryError:
     """PRC-599: the source's rows could not be brought beside the live ones."""
-    next_step = f"mend the cause and go on with the same recovery_id, or {_CHOOSE}"
+    next_step = f"mend the cause, or {_CHOOSE}"
     return refused("PRC-599", what, found or "it ended without a word", next_step)
 
 

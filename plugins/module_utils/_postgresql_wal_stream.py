@@ -68,8 +68,7 @@ def await_streaming(session: Session, slot: str, timeout_seconds: int) -> Check:
             "let the WAL stream begin again",
             f"no receiver has WAL up to {row['lsn']} after {timeout_seconds} s",
             COMPLETE,
-            "docker logs of the WAL receiver; mend the cause, then ansible-playbook playbooks/wal_stream.yml"
-            " (or go on with the same recovery_id)",
+            "mend what the log of the WAL receiver names, then ansible-playbook playbooks/wal_stream.yml",
         )
 
     _await(streams, timeout_seconds, failed)

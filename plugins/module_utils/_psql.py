@@ -117,5 +117,5 @@ class Session:
             f"ask PostgreSQL ({sql.split(chr(10))[0][:80]})",
             found,
             "nothing was changed by this statement",
-            "read the server's log (docker logs of its container), then go on with the same recovery_id",
+            "read the server's log (docker logs of its container)",
         )

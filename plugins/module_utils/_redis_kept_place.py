@@ -54,7 +54,7 @@ def write_kept(worker: VolumeWorker, kept: Iterable[Kept]) -> tuple[int, int]:
             f"keep the live keys aside in {folder_of(worker)} of volume {worker.volume}",
             found,
             "the live keys were not touched",
-            "see that the volume has room (docker system df), then go on with the same recovery_id",
+            "see that the volume has room (docker system df)",
         )
 
     size = _kept_place.write_file(worker, KEYS, chunks(), refused)

@@ -221,8 +221,8 @@ def not_written(found: str) -> RecoveryError:
         "write the chosen keys into the live Redis",
         found,
         "some of the chosen keys are brought back, the others are as they were; all that are touched are kept aside",
-        "mend the cause (memory, rights of the user, the log's disk), then go on with the same recovery_id; "
-        "redis_keys_put_back puts them back as they were",
+        "mend the cause (memory, rights of the user, the log's disk), or have redis_keys_put_back put "
+        "them back as they were",
     )
 
 

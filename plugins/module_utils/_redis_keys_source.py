@@ -95,7 +95,7 @@ def _serve(worker: VolumeWorker, snapshot: Snapshot) -> None:
             f"serve the data of {snapshot.path} beside the live Redis",
             last_line(done.stderr) or f"the scratch server ended with {done.returncode}",
             "the live keys were not touched",
-            "see that the host has memory for the data twice, then go on with the same recovery_id",
+            "see that the host has memory for the data twice",
         )
 
 

@@ -136,7 +136,7 @@ def _copy(worker: VolumeWorker, snapshot: Snapshot, shipped: ShippedLog, name: s
         snapshot,
         "PRC-603",
         last_line(done.stderr) or f"the copy of {name} into the volume failed",
-        "see that the volume has room (docker system df), then go on with the same recovery_id",
+        "see that the volume has room (docker system df)",
     )
 
 

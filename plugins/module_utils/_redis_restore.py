@@ -296,7 +296,7 @@ def _copy(worker: VolumeWorker, snapshot: Snapshot, target: str, progress: Progr
             snapshot,
             "PRC-603",
             said or f"the copy into the volume ended with status {copy.returncode}",
-            "see that the volume has room (docker system df), then go on with the same recovery_id",
+            "see that the volume has room (docker system df)",
         )
     if (moved, digest.hexdigest()) != (snapshot.bytes, snapshot.sha256):
         raise cannot_restore(
@@ -318,7 +318,7 @@ def _scratch(
             snapshot,
             "PRC-605",
             last_line(done.stderr) or last_line(done.stdout) or f"the scratch server failed ({done.returncode})",
-            "choose another backup set (recovery_backup_set), or mend what is named and go on with this recovery_id",
+            "mend what is named, or choose another backup set (recovery_backup_set)",
         )
     return done.stdout.strip()
 

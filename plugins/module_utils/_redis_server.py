@@ -115,8 +115,7 @@ def wait_until_serving(server: Server, timeout_seconds: float) -> None:
                 f"log in to Redis as {server.user}",
                 f"the server refuses the current password ({replies[0][1:]})",
                 "the data is restored and served; nothing else was changed",
-                "compare the users.acl that the server reads with the secret in the inventory, then go on with the "
-                "same recovery_id",
+                "compare the users.acl that the server reads with the secret in the inventory",
             )
         if replies:
             last = replies[-1][1:]
@@ -126,7 +125,7 @@ def wait_until_serving(server: Server, timeout_seconds: float) -> None:
         f"reach Redis at {server.host}:{server.port} within {timeout_seconds:.0f} s",
         last,
         "the data is in place; the old data is in quarantine",
-        "docker logs of the Redis container names the cause; then go on with the same recovery_id",
+        "docker logs of the Redis container names the cause",
     )
 
 

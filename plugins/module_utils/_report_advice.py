@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-
-# Errors say how a recovery that was begun goes on. One that touched nothing has given its lock back and cannot.
-_GO_ON = re.compile(r"[,;]?\s*\(?(?:\b(?:and|or|then|to)\s+)*\b(?:go on|give it up)\b[^,;)]*\)?")
 
 
 def next_steps(report: Mapping[str, Any], told: Mapping[str, Any], play: str, begun: bool) -> list[str]:
@@ -18,13 +14,14 @@ def next_steps(report: Mapping[str, Any], told: Mapping[str, Any], play: str, be
 
     told: what the first run was told; play: the scenario's playbook; begun: whether a step that may change data was.
     """
-    ways = [issue["next_step"] for issue in report["issues"] if issue["severity"] == "error" and issue["next_step"]]
+    errors = [issue for issue in report["issues"] if issue["severity"] == "error"]
+    ways = list(dict.fromkeys(issue["next_step"] for issue in errors if issue["next_step"]))
     if report["outcome"] == "success":
         return ways + _after_success(report)
     if not begun:
         return _start_again(ways, told, play, report["environment"])
     goes_on = f"mend the cause, then go on with the same recovery: ansible-playbook {play} {_identity(report)}"
-    return list(dict.fromkeys([*ways, goes_on]))
+    return [*ways, goes_on]
 
 
 def _identity(report: Mapping[str, Any]) -> str:
@@ -45,15 +42,13 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
 
 def _start_again(ways: list[str], told: Mapping[str, Any], play: str, environment: str) -> list[str]:
     """What to change, then the one way on of a recovery that touched nothing: a new one."""
-    changes = [_GO_ON.sub("", way).strip(" ,;") for way in ways]
-    changes = [change for change in dict.fromkeys(changes) if change and "recovery_id" not in change]
     last = "nothing was touched; mend the cause, then start it again"
     if told.get("scenario") == "partial":
         # The journal has what was made of recovery_components and the choice of parts, not how that was typed.
-        return [*changes, f"{last} by the same command"]
+        return [*ways, f"{last} by the same command"]
     goal = {"recovery_confirm": environment, **_goal(told)}
     return [
-        *changes,
+        *ways,
         f"{last}: ansible-playbook {play} {' '.join(f'-e {name}={given}' for name, given in goal.items())}",
     ]
 

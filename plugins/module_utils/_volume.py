@@ -118,7 +118,7 @@ class VolumeWorker:
             f"work in volume {self.volume} as {self.fence.recovery_id}, epoch {self.fence.epoch}",
             found,
             "this run changed nothing in the volume",
-            "see who holds the lock in the state folder; go on with the recovery_id that is named there",
+            "see who holds the lock in the state folder: that run decides",
         )
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
@@ -231,7 +231,7 @@ def stop_orphans(component: str, environment_id: str, fence: Fence) -> list[str]
                 f"stop the one-shot containers of an earlier run ({', '.join(left)})",
                 "they are still there",
                 "they may still be writing beside the live data; nothing was exchanged",
-                f"docker rm --force {' '.join(left)}, then go on with recovery_id={fence.recovery_id}",
+                f"docker rm --force {' '.join(left)}",
             )
     return older
 

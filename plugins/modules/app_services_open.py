@@ -92,7 +92,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             f"open the platform to customers ({' '.join(argv)})",
             found,
             VALIDATED,
-            "mend platform_open_argv in the inventory, then go on with the same recovery_id",
+            "mend platform_open_argv in the inventory",
         )
     answer = poll(
         Gateway(given["gateway_url"]).admits_customers, lambda one: one.status == 401, given["timeout_seconds"]
@@ -110,7 +110,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "PRC-804",
         "open the platform to customers",
         VALIDATED,
-        "see why the gateway still turns customers away (its /health tells), then go on with the same recovery_id",
+        "see why the gateway still turns customers away (its /health tells)",
     )
     opened_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {"changed": True, "checks": checks, "opened_at": opened_at}

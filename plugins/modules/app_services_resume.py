@@ -128,7 +128,7 @@ def switch(argv: list[str]) -> None:
             f"close the platform to customers ({' '.join(argv)})",
             found,
             "nothing was started",
-            "mend platform_close_argv in the inventory, then go on with the same recovery_id",
+            "mend platform_close_argv in the inventory",
         )
 
 
@@ -192,7 +192,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "PRC-802",
         "start the application services",
         CLOSED if given["closed"] else OPEN,
-        "docker logs of the service that is named tells the cause; then go on with the same recovery_id",
+        "docker logs of the service that is named tells the cause",
     )
     return {"changed": True, "checks": checks, "parts": parts}
 

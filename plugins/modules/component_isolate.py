@@ -123,7 +123,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "PRC-406",
         f"isolate {given['component']}",
         "a container may still be writing; no data was exchanged",
-        "docker ps -a, then go on with the same recovery_id",
+        "see what keeps the container there (docker ps -a)",
     )
     return {
         "changed": bool(names or orphans),

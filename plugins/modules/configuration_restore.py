@@ -136,7 +136,7 @@ def compare(layout: configuration.Layout, given: dict[str, Any], will_be_brought
         "compare the host's configuration with the backup set",
         "no data was changed by this",
         "load the images that are missing (docker load, docker pull), or bring the files back from configuration/ in"
-        " the set, then go on with the same recovery_id",
+        " the set",
     )
 
 

@@ -109,7 +109,7 @@ def compute(api: InfluxApi, organisation_id: str, told: Mapping[str, str], scrip
             f"compute the figures of bucket {told['bucket']} from {told['from']} to {told['to']} again",
             error.found,
             "the points are as they were at the target; figures of the interval that it lies in are missing",
-            "correct flux in influxdb_aggregates, or leave it out, and go on with the same recovery_id",
+            "correct flux in influxdb_aggregates, or leave it out",
         ) from None
     return {**told, "values": len(rows)}
 

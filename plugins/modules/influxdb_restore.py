@@ -349,7 +349,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "use the current operator token on the restored InfluxDB",
         "the restored data is in its place and the old data in quarantine",
         "make an operator token (docker exec CONTAINER influxd recovery auth create-operator --bolt-path …), put it "
-        "into the secrets, then go on with the same recovery_id",
+        "into the secrets",
     )
     return result
 

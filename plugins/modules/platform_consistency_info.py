@@ -283,7 +283,7 @@ def asked(what: str) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]
                     "see whether the datastores fit together",
                     f"{what} does not answer: {(str(error) or type(error).__name__).splitlines()[0]}",
                     "nothing was changed; whether sessions, prices and orders fit together is not known",
-                    f"see why {what} does not answer, then run the recovery again with its recovery_id",
+                    f"see why {what} does not answer",
                 ) from None
 
         return guarded

@@ -372,7 +372,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "PRC-805",
         "validate the platform as a customer",
         "the platform is restored and closed to customers; the old data is in quarantine",
-        "mend what is named and go on with the same recovery_id, or put the old data back with rollback.yml",
+        "mend what is named, or put the old data back with rollback.yml",
     )
     return {
         "changed": False,

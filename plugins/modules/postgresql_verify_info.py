@@ -222,7 +222,7 @@ def connect(given: dict[str, Any]) -> Any:
             f"connect to PostgreSQL on {given['host']}:{given['port']} as {given['owner']}",
             str(error).strip().splitlines()[0],
             IN_PLACE,
-            "check postgresql_password and the port, then go on with the same recovery_id",
+            "check postgresql_password and the port",
         ) from None
 
 

@@ -124,7 +124,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             "PRC-654",
             "put the chosen keys on disk",
             "they are as they had been; a crash now might lose that",
-            "see the disk of the append-only log, then go on with the same recovery_id",
+            "see the disk of the append-only log",
         )
         write_state(worker, {**state, "state": "put_back", "databases": counts, "checks": checks})
     return {"changed": True, "databases": counts, "checks": checks}

@@ -274,7 +274,7 @@ def bring_back(
         "PRC-654",
         "put the chosen keys on disk",
         "they are brought back, and what they had is kept aside; a crash now might lose them",
-        "see the disk of the append-only log, then go on with the same recovery_id",
+        "see the disk of the append-only log",
     )
     parts = {"source": served - began, "keep": kept - served, "bring": time.monotonic() - kept}
     state = {

@@ -90,7 +90,7 @@ def await_shipped(compose: Compose, service: str, timeout_seconds: int) -> str:
                 last_line(logs.stdout).removeprefix("\x1b[2K").rstrip(".")
                 or f"the first copy was not made within {timeout_seconds} s",
                 "the restored data is in place and serves, but a loss now costs what is written after the last backup",
-                f"docker compose logs {service}; mend the cause and go on with the same recovery_id",
+                f"mend the cause, which docker compose logs {service} names",
             )
         time.sleep(POLL_SECONDS)
     return found

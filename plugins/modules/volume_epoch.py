@@ -94,7 +94,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         "PRC-402",
         f"raise the epoch of {given['component']}",
         "its data is untouched; it is not archived or shipped while its epoch is older than the fence's",
-        "go on with the same recovery_id",
+        "see that the volume can be written to (docker system df)",
     )
     return {"changed": True, "checks": checks}
 

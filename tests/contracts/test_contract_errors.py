@@ -10,6 +10,9 @@ from tests.contracts.tree import ROOT, files
 CODE = re.compile(r"PRC-\d{3}")
 ROW = re.compile(r"^\| (PRC-\d{3}) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
+# How an unfinished recovery goes on, in one literal or over several.
+GOES_ON = re.compile(r'go on with(?: |"\s+f?")(?:the same|this|-e)\b')
+
 
 def raised() -> set[str]:
     """Codes that stand in the collection's code."""
@@ -38,3 +41,10 @@ def test_a_code_is_explained_once() -> None:
     listed = explained()
     assert len(listed) > 20
     assert listed == sorted(set(listed))
+
+
+def test_no_error_says_how_the_recovery_goes_on() -> None:
+    """The card does, which knows whether it was begun: one that touched nothing starts again."""
+    plugins = [path for path in files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == "plugins"]
+    saying = {path.name for path in plugins if GOES_ON.search(path.read_text(encoding="utf-8"))}
+    assert saying == {"_report_advice.py"}
