@@ -167,9 +167,9 @@ def test_for_a_target_comes_what_each_datastore_reaches_it_with(stage: Stage) ->
     assert (begun["target_time"], begun["point_name"]) == (target, "before-release-8")
     assert begun["backup_set"] == begun["second_copy"]["backup_set"] == FIRST
     # And for a look beside a platform that runs on without its store.
-    looked = stage.assess(
-        "looked", "-e", "recovery_into=sandbox", "-e", "recovery_point_name=before-release-8", role="sandbox"
-    )
+    given = ("-e", "recovery_into=sandbox", "-e", "recovery_point_name=before-release-8")
+    compose = {"project": stage.id, "directory": "/nowhere", "files": ["compose.yaml"]}
+    looked = stage.assess("looked", *given, role="sandbox", recovery_compose=compose)
     assert looked.returncode == 0, looked.stdout
     journal = (stage.folder / "looked-state/sandbox/sandbox/journal.jsonl").read_text()
     begun = json.loads(journal.splitlines()[0])
