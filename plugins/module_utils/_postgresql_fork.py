@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.platform3.recovery.plugins.module_utils._checks import Check, check, require
 from ansible_collections.platform3.recovery.plugins.module_utils._errors import RecoveryError
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import COMPONENT
-from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import MEND, POLL_SECONDS
+from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import POLL_SECONDS
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session, literal
 from ansible_collections.platform3.recovery.plugins.module_utils._wal import format_lsn, parse_history, parse_lsn
 
@@ -40,7 +40,8 @@ def await_point_again(session: Session, facts: Mapping[str, Any], timeout_second
         if now["paused"] or int(now["lsn"]) > wanted or time.monotonic() > deadline:
             found = f"it is at {format_lsn(int(now['lsn']))}, beside it ended at {facts['end_lsn']}"
             data = "the restored data is in place and read-only, the old data in quarantine"
-            raise RecoveryError("PRC-558", "end replay at the same point again", found, data, MEND)
+            next_step = "mend the cause, which docker logs of the PostgreSQL container names"
+            raise RecoveryError("PRC-558", "end replay at the same point again", found, data, next_step)
         time.sleep(POLL_SECONDS)
 
 

@@ -27,7 +27,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_for
     fork_checks,
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    MEND,
     POLL_SECONDS,
     WHERE,
     Clock,
@@ -214,7 +213,7 @@ def _not_promoted(found: str) -> RecoveryError:
         "promote the restored server",
         found,
         "the restored data is in place and read-only, the old data in quarantine",
-        MEND,
+        "mend the cause, which docker logs of the PostgreSQL container names",
     )
 
 

@@ -16,7 +16,7 @@ from ansible_collections.platform3.recovery.plugins.module_utils._errors import 
 from ansible_collections.platform3.recovery.plugins.module_utils._psql import Session
 
 POLL_SECONDS = 0.05
-MEND = "mend what is named"
+SEE_HOST = "see that the host has room and memory, and that its engine works (docker system df, free -h, docker info)"
 # Where replay is, and what it waits for.
 WHERE = """
 SELECT pg_is_in_recovery() AS standby, (coalesce(pg_last_wal_replay_lsn(), '0/0') - '0/0')::bigint AS lsn,
@@ -91,7 +91,7 @@ def await_session(argv: Sequence[str], require_alive: Callable[[], None], timeou
             require_alive()
             if time.monotonic() > deadline or ("database" in error.found and "does not exist" in error.found):
                 raise RecoveryError(
-                    "PRC-514", "connect to PostgreSQL", error.found, "what was restored stays as it is", MEND
+                    "PRC-514", "connect to PostgreSQL", error.found, "what was restored stays as it is", SEE_HOST
                 ) from None
         time.sleep(POLL_SECONDS)
 

@@ -32,8 +32,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._pgbackrest imp
 )
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_figures import figure_checks, figures_query
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    MEND,
     POLL_SECONDS,
+    SEE_HOST,
     WHERE,
     Clock,
     await_session,
@@ -132,7 +132,7 @@ def restore_files(
                 progress.at(int(found.backup.bytes * percent / 100))
     said = "".join(tail)
     if process.returncode not in (0, UNREAD_STATUS):
-        raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, MEND)
+        raise RecoveryError("PRC-511", f"restore base backup {found.backup.label}", last_error(said), BESIDE, SEE_HOST)
     read = re.search(r"^last (\S+)$", said, re.M)
     end = parse_end(said)
     if process.returncode != 0 or not read or end is None:
@@ -209,7 +209,7 @@ class ScratchServer:
         """An error that quotes what the server said last."""
         self._log.flush()
         self._log.seek(0)
-        return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, MEND)
+        return RecoveryError(code, attempted, f"{found}; {complaint(self._log)}", BESIDE, SEE_HOST)
 
     def said(self, pattern: str) -> str | None:
         """The last line of its log that a regular expression finds something in."""

@@ -21,7 +21,6 @@ from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fig
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_fork import POINT
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_point import PointPlan
 from ansible_collections.platform3.recovery.plugins.module_utils._postgresql_recovery import (
-    MEND,
     POLL_SECONDS,
     Clock,
     iso_sql,
@@ -168,4 +167,5 @@ def point_checks(
     checks = [check("replay ended at the target", COMPONENT, where, format_lsn(reached), ok=good)]
     at = ended["at"] if ended else None
     checks.append(check("last transaction replayed, by WAL and server", COMPONENT, at, replayed_at))
-    return require(checks, "PRC-557", "find the restored database at the target", BESIDE, MEND)
+    next_step = "see what the archive holds of the target (playbooks/recovery_window.yml)"
+    return require(checks, "PRC-557", "find the restored database at the target", BESIDE, next_step)
