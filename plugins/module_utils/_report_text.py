@@ -48,7 +48,9 @@ def card(report: Report, shown_path: str = "") -> list[str]:
     lines += _row("checks", f"{check_count(report)}{slow}")
     if report["undone"] is not None:
         lines += _to_copy("undone", card_value(report["undone"], shown_path))
-    for issue in [one for one in report["issues"] if one["severity"] == "error"][:2]:
+    errors = [one for one in report["issues"] if one["severity"] == "error"]
+    # Causes have a code. What was not run for them, and what is therefore missing, is in the report.
+    for issue in ([one for one in errors if one["code"]] or errors)[:2]:
         lines += _row("error", f"{issue['code'] + ' ' if issue['code'] else ''}{issue['message']}")
     for advice in dict.fromkeys(report["next_steps"][:1] + report["next_steps"][-1:]):
         lines += _to_copy("next", advice)

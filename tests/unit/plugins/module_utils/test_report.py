@@ -295,6 +295,8 @@ def test_the_card_of_a_failure_names_the_error_and_the_command() -> None:
     text = "\n".join(texts.card(build(samples.one_component_failed())))
     assert "RECOVERY IS PARTIAL" in text and "PRC-620" in text
     assert f"ansible-playbook full_recovery.yml -e recovery_id={samples.RECOVERY_ID}" in text
+    # What was not run for it is in the report: the card has room for causes.
+    assert "not run" not in text and "not run: " in texts.markdown(build(samples.one_component_failed()))
 
 
 class Page(HTMLParser):
