@@ -45,6 +45,8 @@ from ansible_collections.platform3.recovery.plugins.module_utils._report_undone 
 from ansible_collections.platform3.recovery.plugins.module_utils._times import parse_iso, span, to_iso
 
 SCHEMA_VERSION = 1
+# How the issue of steps begins that were refused.
+NOT_RUN = "not run: "
 SCENARIOS = {
     "full": ("full recovery", "full_recovery.yml"),
     "partial": ("partial recovery", "partial_recovery.yml"),
@@ -278,7 +280,7 @@ def collect_issues(
         left = [step for step in steps if not overcome(history, step)]
         if left:
             names = ", ".join(f"{step.phase} | {step.name}" for step in left)
-            message = f"not run: {names} ({left[0].says})"
+            message = f"{NOT_RUN}{names} ({left[0].says})"
             issues.append(_issue("error", message, component=component, phase=left[0].phase, error=left[0].error))
     for step in latest_steps(history):
         for check in step.checks:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.platform3.recovery.plugins.module_utils._journal import DATASTORES
 from ansible_collections.platform3.recovery.plugins.module_utils._objectives import HELD_BY
-from ansible_collections.platform3.recovery.plugins.module_utils._report import SCENARIOS, Report, label
+from ansible_collections.platform3.recovery.plugins.module_utils._report import NOT_RUN, SCENARIOS, Report, label
 from ansible_collections.platform3.recovery.plugins.module_utils._report_undone import (
     NOT_MADE,
     amount_rows,
@@ -49,8 +49,9 @@ def card(report: Report, shown_path: str = "") -> list[str]:
     if report["undone"] is not None:
         lines += _to_copy("undone", card_value(report["undone"], shown_path))
     errors = [one for one in report["issues"] if one["severity"] == "error"]
-    # Causes have a code. What was not run for them, and what is therefore missing, is in the report.
-    for issue in ([one for one in errors if one["code"]] or errors)[:2]:
+    # What was not run for another step's sake is in the report; a code tells a reason of its own, such as a fence.
+    causes = [one for one in errors if one["code"] or not one["message"].startswith(NOT_RUN)]
+    for issue in (causes or errors)[:2]:
         lines += _row("error", f"{issue['code'] + ' ' if issue['code'] else ''}{issue['message']}")
     for advice in dict.fromkeys(report["next_steps"][:1] + report["next_steps"][-1:]):
         lines += _to_copy("next", advice)

@@ -11,7 +11,9 @@ CODE = re.compile(r"PRC-\d{3}")
 ROW = re.compile(r"^\| (PRC-\d{3}) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 # How an unfinished recovery goes on, in one literal or over several.
-GOES_ON = re.compile(r'go on with(?: |"\s+f?")(?:the same|this|-e)\b')
+GOES_ON = re.compile(
+    r'(?:\b(?:then|and|or)|;) go on\b|\bgo on with(?: |"\s+f?")(?:(?:the same|this|the recovery_id|recovery_id)\b|-e )'
+)
 
 
 def raised() -> set[str]:

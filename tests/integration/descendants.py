@@ -26,6 +26,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def named(text: str) -> list[int]:
+    """Processes with this in their command line: workers whose controller was killed are nobody's children."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text.encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return found
+
+
 def kill_all(pid: int) -> set[int]:
     """Kill the process and all it started, by id; returns whom. Stopped first, so that none starts another."""
     stopped: set[int] = set()

@@ -19,7 +19,7 @@ import pytest
 
 from tests import module_runs
 from tests.integration.bad_input import BIN, LAB_INVENTORY, ROOT, complete_sets, environment_id, playbook
-from tests.integration.descendants import kill_all
+from tests.integration.descendants import kill_all, named
 from tools import drill
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
@@ -74,6 +74,9 @@ def run(recovery_id: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             kill_all(process.pid)
         with contextlib.suppress(ProcessLookupError):  # what outlived a killed controller in its session
             os.killpg(process.pid, signal.SIGKILL)
+        for worker in named(recovery_id):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         process.wait(timeout=30)
 
 

@@ -299,6 +299,13 @@ def test_the_card_of_a_failure_names_the_error_and_the_command() -> None:
     assert "not run" not in text and "not run: " in texts.markdown(build(samples.one_component_failed()))
 
 
+def test_the_card_names_a_step_that_was_cut_off_beside_one_that_failed() -> None:
+    written = samples.one_component_failed()
+    written.start(38.0, "restore", "configuration", "Bring missing files back")
+    lines = [line for line in texts.card(build(written)) if line.startswith("  error")]
+    assert len(lines) == 2 and "PRC-620" in lines[0] and "Bring missing files back" in lines[1]
+
+
 class Page(HTMLParser):
     """Counts that every element is closed and collects what it refers to."""
 
